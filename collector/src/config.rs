@@ -1,0 +1,241 @@
+//! The config file: from YAML to targets with their probes, every problem with its place and fix.
+//! Must not know what is done with it, nor how a reload is carried out.
+
+mod de;
+pub mod duration;
+pub mod env;
+mod files;
+pub mod node;
+pub mod probe_policy;
+pub mod schema;
+pub mod secret_file;
+pub mod sections;
+mod suggest;
+pub mod target;
+mod yaml;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+
+use self::env::Env;
+use self::files::Folder;
+use self::node::{Node, NodeError, Value};
+use self::probe_policy::ProbePolicy;
+use self::sections::{Api, Defaults, Notify, Proxy};
+use self::target::{TargetConfig, Targets};
+
+/// The largest config file.
+const MAX_BYTES: u64 = 8 * 1024 * 1024;
+
+/// What the config says, checked as far as it can be without asking the targets.
+#[derive(Debug)]
+pub struct Config {
+    /// Where the API, the page and the metrics are served.
+    pub api: Api,
+    /// Where history is kept.
+    pub data_dir: PathBuf,
+    /// What holds for targets that do not say otherwise; already applied to `targets`.
+    pub defaults: Defaults,
+    /// What is watched, in the order of the file.
+    pub targets: Vec<TargetConfig>,
+    /// What `/probe` may look at.
+    pub probe: ProbePolicy,
+    /// Whether metrics are exported under the names of other exporters as well.
+    pub compat_metrics: bool,
+    /// The section `proxy`, checked for its shape.
+    pub proxy: Option<Node>,
+    /// The section `notify`, checked for its shape.
+    pub notify: Option<Node>,
+    /// Files besides the config whose change is a change of the config: secrets, certificates.
+    pub files: Vec<PathBuf>,
+    /// What works but should be thought about; a line each, with its place.
+    pub warnings: Vec<String>,
+}
+
+/// Everything that is wrong with a config, in the order of the file.
+#[derive(Debug)]
+pub struct ConfigError {
+    /// Never empty.
+    pub problems: Vec<NodeError>,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.problems.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "\n" };
+            write!(f, "{separator}{problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl ConfigError {
+    fn new(mut problems: Vec<NodeError>) -> Self {
+        problems.sort_by_key(|problem| (problem.line, problem.column));
+        Self { problems }
+    }
+
+    fn about_file(file: &Path, message: String) -> Self {
+        let place = node::Place {
+            file: file.display().to_string().into(),
+            ..node::Place::default()
+        };
+        Self::new(vec![NodeError::message(message).at(&place)])
+    }
+}
+
+/// Reads and checks a config file, with the environment of this process.
+pub fn load(file: &Path) -> Result<Config, ConfigError> {
+    let bytes = files::bounded(file, MAX_BYTES).map_err(|error| {
+        let message = format!("failed to read the config: {error}; name it with `--config FILE`");
+        ConfigError::about_file(file, message)
+    })?;
+    let shown = file.display().to_string();
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let good = error.utf8_error().valid_up_to();
+        let before = String::from_utf8_lossy(&error.as_bytes()[..good]).into_owned();
+        let place = yaml::place_of(&before, &shown.as_str().into());
+        let message = "not text in UTF-8; save the config as UTF-8";
+        ConfigError::new(vec![NodeError::message(message).at(&place)])
+    })?;
+    parse(&text, &shown, &|name| std::env::var(name).ok())
+}
+
+/// Checks the text of a config. Reads nothing but the secret files that it names; `file` is for
+/// messages, and its folder is where relative `*_file` paths begin.
+pub fn parse(text: &str, file: &str, env: &Env<'_>) -> Result<Config, ConfigError> {
+    let root = yaml::read(text, file, env).map_err(ConfigError::new)?;
+    let mut reader = Reader::default();
+    let config = reader.config(&root, &Folder::of(Path::new(file)));
+    if reader.problems.is_empty() {
+        Ok(config)
+    } else {
+        Err(ConfigError::new(reader.problems))
+    }
+}
+
+/// Reads section after section, and gathers what is wrong.
+#[derive(Default)]
+struct Reader {
+    problems: Vec<NodeError>,
+    warnings: Vec<String>,
+}
+
+impl Reader {
+    fn config(&mut self, root: &Node, folder: &Folder) -> Config {
+        self.known_keys(root);
+        let api: Api = self.section(root, "api");
+        if !api.listen.ip().is_loopback() {
+            let place = root
+                .get("api")
+                .and_then(|api| api.get("listen"))
+                .unwrap_or(root);
+            self.warn(place, sections::OPEN_TO_ALL);
+        }
+        let compat_metrics: bool = self.section(root, "compat_metrics");
+        if let Some(node) = root.get("compat_metrics").filter(|_| compat_metrics) {
+            self.warn(node, "`compat_metrics` has no effect in this version yet");
+        }
+        let defaults = self.defaults(root);
+        let targets = self.targets(root, &defaults, folder);
+        Config {
+            api,
+            data_dir: self.data_dir(root),
+            targets: targets.targets,
+            probe: self.section(root, "probe"),
+            compat_metrics,
+            proxy: self.opaque::<Proxy>(root, "proxy"),
+            notify: self.opaque::<Notify>(root, "notify"),
+            files: targets.files.into_iter().collect(),
+            defaults: defaults.clone(),
+            warnings: std::mem::take(&mut self.warnings),
+        }
+    }
+
+    fn known_keys(&mut self, root: &Node) {
+        if !matches!(root.value, Value::Map(_)) {
+            let message = format!(
+                "a config is a map with keys such as `targets:`, this is {}",
+                root.what()
+            );
+            self.problems.push(root.error(message));
+        }
+        for entry in root.entries() {
+            if !sections::KEYS.contains(&&*entry.key) {
+                let error = de::unknown_key(&entry.key, sections::KEYS.iter().copied());
+                self.problems.push(error.at(&entry.place));
+            }
+        }
+    }
+
+    /// A section, or its default where it is not given or wrong.
+    fn section<T: DeserializeOwned + Default>(&mut self, root: &Node, key: &str) -> T {
+        match root.get(key).filter(|node| !node.is_null()) {
+            Some(node) => self.take(node.read::<T>().map_err(|error| error.under(key))),
+            None => T::default(),
+        }
+    }
+
+    fn take<T: Default>(&mut self, result: Result<T, NodeError>) -> T {
+        result.unwrap_or_else(|problem| {
+            self.problems.push(problem);
+            T::default()
+        })
+    }
+
+    fn data_dir(&mut self, root: &Node) -> PathBuf {
+        let written: Option<PathBuf> = self.section(root, "data_dir");
+        written.unwrap_or_else(|| PathBuf::from("./data"))
+    }
+
+    fn defaults(&mut self, root: &Node) -> Defaults {
+        let defaults: Defaults = self.section(root, "defaults");
+        if let Some(node) = root.get("defaults") {
+            self.problems.extend(defaults.schedule().problems(node));
+        }
+        defaults
+    }
+
+    fn targets<'a>(
+        &mut self,
+        root: &Node,
+        defaults: &'a Defaults,
+        folder: &'a Folder,
+    ) -> Targets<'a> {
+        let mut targets = Targets::new(defaults, folder);
+        match root.get("targets").map(|node| (node, &node.value)) {
+            Some((node, Value::List(items))) => targets.read(node, items),
+            Some((node, _)) if !node.is_null() => {
+                let message = "`targets`: expected a list, each item beginning with `- name: …`";
+                self.problems.push(node.error(message));
+            }
+            _ => {}
+        }
+        self.problems.append(&mut targets.problems);
+        if targets.targets.is_empty() && self.problems.is_empty() {
+            self.warn(root, "no `targets`: nothing is watched");
+        }
+        targets
+    }
+
+    /// A section whose shape is checked, and which this version does not serve.
+    fn opaque<T: DeserializeOwned>(&mut self, root: &Node, key: &str) -> Option<Node> {
+        let node = root.get(key).filter(|node| !node.is_null())?;
+        match node.read::<T>() {
+            Ok(_) => self.warn(node, format!("`{key}` has no effect in this version yet")),
+            Err(problem) => self.problems.push(problem.under(key)),
+        }
+        Some(node.clone())
+    }
+
+    fn warn(&mut self, node: &Node, message: impl Into<String>) {
+        self.warnings.push(node.error(message).to_string());
+    }
+}

@@ -1,0 +1,144 @@
+//! The sections of the config but `targets`: their keys, their defaults, their words in the schema.
+//! Must not know how they are read.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use comind_model::thresholds::Thresholds;
+use schemars::JsonSchema;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
+
+use super::duration::Span;
+use super::target::Schedule;
+use crate::secret::SecretUrl;
+
+/// The top-level keys.
+pub(super) const KEYS: &[&str] = &[
+    "api",
+    "compat_metrics",
+    "data_dir",
+    "defaults",
+    "notify",
+    "probe",
+    "proxy",
+    "targets",
+];
+
+/// What to tell who lets strangers in.
+pub(super) const OPEN_TO_ALL: &str = "`api.listen` is not a loopback address: whoever reaches it \
+    sees every target, there is no login; listen on 127.0.0.1, or let only trusted networks in";
+
+/// Where the API, the page and the metrics are served.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Api {
+    /// Address and port. There is no login: keep it on loopback or behind a network policy.
+    #[serde(deserialize_with = "address")]
+    #[schemars(with = "String", extend("examples" = ["127.0.0.1:9600"]))]
+    pub listen: SocketAddr,
+}
+
+impl Default for Api {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9600)),
+        }
+    }
+}
+
+/// What holds for every target that does not say otherwise.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Defaults {
+    /// Time between looks.
+    pub interval: Span,
+    /// How long a look may take.
+    pub timeout: Span,
+    /// Time between deep looks, which do the target's real work.
+    pub deep_interval: Span,
+    /// How long a deep look may take.
+    pub deep_timeout: Span,
+    /// How often a held connection is asked for a sign of life.
+    pub heartbeat: Span,
+    /// How many looks make a verdict.
+    pub thresholds: Thresholds,
+}
+
+impl Default for Defaults {
+    fn default() -> Self {
+        Self {
+            interval: Span(Duration::from_secs(5)),
+            timeout: Span(Duration::from_secs(1)),
+            deep_interval: Span(Duration::from_secs(30)),
+            deep_timeout: Span(Duration::from_secs(5)),
+            heartbeat: Span(Duration::from_secs(1)),
+            thresholds: Thresholds::default(),
+        }
+    }
+}
+
+impl Defaults {
+    /// The schedule of a target that says nothing about it.
+    pub(super) fn schedule(&self) -> Schedule {
+        Schedule {
+            interval: self.interval,
+            timeout: self.timeout,
+            deep_interval: self.deep_interval,
+            deep_timeout: self.deep_timeout,
+            heartbeat: self.heartbeat,
+            thresholds: self.thresholds,
+        }
+    }
+}
+
+/// The ingress proxy.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(
+    dead_code,
+    reason = "read for its shape and its schema; the proxy reads the node itself"
+)]
+pub struct Proxy {
+    /// Address and port.
+    #[serde(deserialize_with = "address")]
+    #[schemars(with = "String", extend("examples" = ["127.0.0.1:8081"]))]
+    listen: SocketAddr,
+    /// Which requests go where; the first that fits.
+    #[serde(default)]
+    routes: Vec<Route>,
+}
+
+/// Requests that go to one upstream.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "read for its shape and its schema")]
+pub struct Route {
+    /// Host name, or `*` for any.
+    host: String,
+    /// Path prefix.
+    #[serde(default)]
+    path: Option<String>,
+    /// `http://HOST:PORT`, `https://HOST:PORT` or `service://NAMESPACE/NAME:PORT`.
+    upstream: SecretUrl,
+}
+
+/// Who is told of transitions.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Notify {
+    /// Base URLs of Alertmanagers.
+    alertmanager: Vec<SecretUrl>,
+    /// URLs that get each transition as a POST.
+    webhooks: Vec<SecretUrl>,
+}
+
+/// An address with its port, or what to write instead.
+fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse().map_err(|_| {
+        D::Error::custom(format!(
+            "`{text}` is no address; write IP:PORT such as 127.0.0.1:9600, or [::1]:9600"
+        ))
+    })
+}

@@ -1,0 +1,370 @@
+//! One item of `targets`: the keys that every kind shares, and the rest, which its kind reads.
+//! Must not know single kinds.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use comind_model::target::Target;
+use comind_model::thresholds::Thresholds;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::de::unknown_key;
+use super::duration::Span;
+use super::files::{self, Folder};
+use super::node::{Node, NodeError, Value, listed};
+use super::sections::Defaults;
+use super::{schema, suggest};
+use crate::kinds::{self, Kind};
+use crate::probe::Probe;
+
+/// The most targets.
+pub(super) const MAX_TARGETS: usize = 10_000;
+
+/// The keys that every kind of target has.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Common {
+    /// Unique name: letters, digits, `.`, `_` and `-`, at most 63.
+    #[schemars(regex(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"))]
+    pub name: String,
+    /// The kind of service.
+    pub kind: String,
+    /// Whether the platform is down without it.
+    #[serde(default)]
+    pub required: bool,
+    /// Time between looks.
+    pub interval: Option<Span>,
+    /// How long a look may take.
+    pub timeout: Option<Span>,
+    /// Time between deep looks, which do the target's real work.
+    pub deep_interval: Option<Span>,
+    /// How long a deep look may take.
+    pub deep_timeout: Option<Span>,
+    /// How often a held connection is asked for a sign of life.
+    pub heartbeat: Option<Span>,
+    /// How many looks make a verdict.
+    pub thresholds: Option<Thresholds>,
+}
+
+/// The keys of [`Common`].
+pub(super) const COMMON: &[&str] = &[
+    "deep_interval",
+    "deep_timeout",
+    "heartbeat",
+    "interval",
+    "kind",
+    "name",
+    "required",
+    "thresholds",
+    "timeout",
+];
+
+/// A target, ready to be watched.
+#[derive(Clone)]
+pub struct TargetConfig {
+    /// What the rules need of it.
+    pub target: Arc<Target>,
+    /// How it is looked at.
+    pub probe: Arc<dyn Probe>,
+    /// Time between looks.
+    pub interval: Duration,
+    /// How long a look may take.
+    pub timeout: Duration,
+    /// Time between deep looks.
+    pub deep_interval: Duration,
+    /// How long a deep look may take.
+    pub deep_timeout: Duration,
+    /// How often a held connection is asked for a sign of life.
+    pub heartbeat: Duration,
+    /// Equal to another's if nothing about the target changed.
+    pub identity: Identity,
+}
+
+impl fmt::Debug for TargetConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TargetConfig")
+            .field("target", &self.target)
+            .field("interval", &self.interval)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Everything that makes a target what it is: settings with defaults applied, and the contents of
+/// the files they name. Where it stands in the config plays no part.
+#[derive(Clone, PartialEq)]
+pub struct Identity {
+    target: Arc<Target>,
+    schedule: Schedule,
+    settings: Node,
+    files: Vec<(PathBuf, Option<u64>)>,
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Identity({})", self.target.name)
+    }
+}
+
+/// When a target is looked at, and how many looks make a verdict.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Schedule {
+    pub(super) interval: Span,
+    pub(super) timeout: Span,
+    pub(super) deep_interval: Span,
+    pub(super) deep_timeout: Span,
+    pub(super) heartbeat: Span,
+    pub(super) thresholds: Thresholds,
+}
+
+impl Schedule {
+    /// What a target says, and for the rest what the defaults say.
+    fn of(common: &Common, defaults: &Defaults) -> Self {
+        Self {
+            interval: common.interval.unwrap_or(defaults.interval),
+            timeout: common.timeout.unwrap_or(defaults.timeout),
+            deep_interval: common.deep_interval.unwrap_or(defaults.deep_interval),
+            deep_timeout: common.deep_timeout.unwrap_or(defaults.deep_timeout),
+            heartbeat: common.heartbeat.unwrap_or(defaults.heartbeat),
+            thresholds: common.thresholds.unwrap_or(defaults.thresholds),
+        }
+    }
+
+    /// What is out of bounds, at the place in `section` which says so.
+    pub(super) fn problems(&self, section: &Node) -> Vec<NodeError> {
+        const OFTEN: Span = Span::from_millis(100);
+        const SHORT: Span = Span::from_millis(1);
+        const MINUTE: Span = Span(Duration::from_secs(60));
+        const DAY: Span = Span(Duration::from_secs(24 * 3600));
+        let bounds = [
+            ("interval", self.interval, OFTEN, DAY),
+            ("timeout", self.timeout, SHORT, MINUTE),
+            ("deep_interval", self.deep_interval, OFTEN, DAY),
+            ("deep_timeout", self.deep_timeout, SHORT, MINUTE),
+            ("heartbeat", self.heartbeat, OFTEN, DAY),
+        ];
+        let times = bounds.into_iter().filter_map(|(key, span, least, most)| {
+            // What a target does not say itself is told once, at the defaults.
+            let node = section.get(key)?;
+            let problem = span.within(least, most).err()?;
+            Some(node.error(format!("`{key}`: {problem}")))
+        });
+        let thresholds = section.get("thresholds").and_then(|node| {
+            let problem = self.thresholds.problem()?;
+            Some(node.error(format!("`thresholds`: {problem}")))
+        });
+        times.chain(thresholds).collect()
+    }
+
+    /// Silence for longer than this makes a target unknown.
+    fn stale_after(&self) -> Duration {
+        const LEAST: Duration = Duration::from_secs(3);
+        (self.interval.0 * 3 + self.timeout.0).max(LEAST)
+    }
+}
+
+/// Reads the list of targets, and gathers what is wrong.
+pub(super) struct Targets<'a> {
+    defaults: &'a Defaults,
+    folder: &'a Folder,
+    /// Line of each name, to tell the first of two.
+    names: HashMap<String, u32>,
+    /// Each kind's own keys, asked for once.
+    keys: HashMap<&'static str, Vec<String>>,
+    pub(super) targets: Vec<TargetConfig>,
+    pub(super) files: BTreeSet<PathBuf>,
+    pub(super) problems: Vec<NodeError>,
+}
+
+impl<'a> Targets<'a> {
+    pub(super) fn new(defaults: &'a Defaults, folder: &'a Folder) -> Self {
+        Self {
+            defaults,
+            folder,
+            names: HashMap::new(),
+            keys: HashMap::new(),
+            targets: Vec::new(),
+            files: BTreeSet::new(),
+            problems: Vec::new(),
+        }
+    }
+
+    pub(super) fn read(&mut self, list: &Node, items: &[Node]) {
+        if items.len() > MAX_TARGETS {
+            let message = format!(
+                "{} targets; one instance watches at most {MAX_TARGETS}, give the rest to another",
+                items.len()
+            );
+            self.problems.push(list.error(message));
+            return;
+        }
+        for item in items {
+            let before = self.problems.len();
+            if let Some(target) = self.target(item) {
+                self.targets.push(target);
+            }
+            self.name_target(item, before);
+        }
+    }
+
+    /// Says in each new problem which target it is about.
+    fn name_target(&mut self, item: &Node, before: usize) {
+        let Some(name) = item.get("name").and_then(text) else {
+            return;
+        };
+        let label = format!("target `{}`", name.chars().take(63).collect::<String>());
+        let added = self.problems.drain(before..).collect::<Vec<_>>();
+        let named = added
+            .into_iter()
+            .map(|problem| problem.within(&label).hiding(item));
+        self.problems.extend(named);
+    }
+
+    fn target(&mut self, item: &Node) -> Option<TargetConfig> {
+        if !matches!(item.value, Value::Map(_)) {
+            let message = format!(
+                "expected a target such as `- {{ name: db, kind: tcp, … }}`, found {}",
+                item.what()
+            );
+            self.problems.push(item.error(message));
+            return None;
+        }
+        let kind = self.kind(item);
+        let common = self.common(item, kind);
+        let settings = kind.and_then(|kind| self.settings(item, kind));
+        Some(self.assemble(kind?, common?, settings?))
+    }
+
+    fn kind(&mut self, item: &Node) -> Option<&'static Kind> {
+        let node = item.get("kind")?;
+        let word = text(node)?;
+        let found = kinds::find(word);
+        if found.is_none() {
+            let help = suggest::help(word, kinds::KINDS.iter().map(|kind| kind.name));
+            self.problems
+                .push(node.error(format!("unknown kind `{word}`; {help}")));
+        }
+        found
+    }
+
+    fn common(&mut self, item: &Node, kind: Option<&Kind>) -> Option<Common> {
+        if item.get("kind").is_none() {
+            let all = listed(kinds::KINDS.iter().map(|kind| kind.name));
+            let message = format!("missing key `kind`; add `kind: …`, one of {all}");
+            self.problems.push(item.error(message));
+            return None;
+        }
+        let section = item.with_keys(|key| COMMON.contains(&key));
+        let common = match section.read::<Common>() {
+            Ok(common) => common,
+            Err(problem) => {
+                self.problems.push(problem);
+                return None;
+            }
+        };
+        let good = self.good_name(item, &common.name);
+        let schedule = Schedule::of(&common, self.defaults);
+        let problems = schedule.problems(&section);
+        let fine = good && problems.is_empty() && kind.is_some();
+        self.problems.extend(problems);
+        fine.then_some(common)
+    }
+
+    fn good_name(&mut self, item: &Node, name: &str) -> bool {
+        let node = item.get("name").unwrap_or(item);
+        if !is_name(name) {
+            let message = "`name`: write 1 to 63 letters, digits, `.`, `_` or `-`, the first a letter or a digit";
+            self.problems.push(node.error(message));
+            return false;
+        }
+        match self.names.insert(name.to_owned(), node.place().line) {
+            None => true,
+            Some(first) => {
+                let message = format!(
+                    "the name is already taken by the target on line {first}; give another"
+                );
+                self.problems.push(node.error(message));
+                false
+            }
+        }
+    }
+
+    /// The kind's own settings, without keys that it does not know (those are reported).
+    fn settings(&mut self, item: &Node, kind: &Kind) -> Option<(Node, Box<dyn Probe>)> {
+        let own = self
+            .keys
+            .entry(kind.name)
+            .or_insert_with(|| schema::own_keys(kind));
+        let allowed = || COMMON.iter().copied().chain(own.iter().map(String::as_str));
+        for entry in item.entries() {
+            if !allowed().any(|key| key == &*entry.key) {
+                self.problems
+                    .push(unknown_key(&entry.key, allowed().collect::<Vec<_>>()).at(&entry.place));
+            }
+        }
+        let settings = item.with_keys(|key| own.iter().any(|known| known == key));
+        let settings = self.folder.resolve(&settings);
+        match (kind.build)(&settings) {
+            Ok(probe) => Some((settings, probe)),
+            Err(problem) => {
+                self.problems.push(problem);
+                None
+            }
+        }
+    }
+
+    fn assemble(
+        &mut self,
+        kind: &'static Kind,
+        common: Common,
+        (settings, probe): (Node, Box<dyn Probe>),
+    ) -> TargetConfig {
+        let schedule = Schedule::of(&common, self.defaults);
+        let target = Arc::new(Target {
+            name: common.name.into(),
+            kind: kind.name,
+            required: common.required,
+            thresholds: schedule.thresholds,
+            stale_after: schedule.stale_after(),
+            deep: probe.has_deep(),
+        });
+        let paths = files::named(&settings);
+        self.files.extend(paths.iter().cloned());
+        let files = paths.into_iter().map(|path| {
+            let print = files::fingerprint(&path);
+            (path, print)
+        });
+        let identity = Identity {
+            target: target.clone(),
+            schedule: schedule.clone(),
+            settings,
+            files: files.collect(),
+        };
+        TargetConfig {
+            target,
+            probe: probe.into(),
+            interval: schedule.interval.0,
+            timeout: schedule.timeout.0,
+            deep_interval: schedule.deep_interval.0,
+            deep_timeout: schedule.deep_timeout.0,
+            heartbeat: schedule.heartbeat.0,
+            identity,
+        }
+    }
+}
+
+fn text(node: &Node) -> Option<&str> {
+    match &node.value {
+        Value::Scalar(scalar) if !scalar.is_null() => Some(&scalar.text),
+        _ => None,
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    let starts = name.starts_with(|c: char| c.is_ascii_alphanumeric());
+    let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    starts && name.len() <= 63 && name.chars().all(good)
+}
