@@ -1,0 +1,17 @@
+//! Real servers for tests and benches: each starts the real program on a free
+//! loopback port with a data directory of its own, waits until it truly
+//! answers, and takes it down with the test, even if the test is killed.
+//!
+//! Knows nothing of what is tested with it: no crate of this workspace is
+//! imported here.
+
+pub mod http;
+pub mod peer;
+pub mod port;
+pub mod postgres;
+pub mod process;
+pub mod redis;
+pub mod relay;
+pub mod tls;
+pub mod tool;
+pub mod wait;
