@@ -1,0 +1,231 @@
+//! The live page: one HTML document, written on the server and nowhere else. A script fetches
+//! the live part again when something happens; without it the page is a static picture.
+//! Must not know HTTP, nor where snapshots come from.
+
+mod assets;
+mod facts;
+mod format;
+mod overall;
+mod sparkline;
+mod text;
+mod tile;
+mod timeline;
+
+pub use assets::{ASSETS, CSP};
+
+use std::sync::Arc;
+
+use comind_model::health::Health;
+use comind_model::snapshot::Snapshot;
+use comind_model::state::State;
+use comind_model::timestamp::Timestamp;
+use maud::{DOCTYPE, Markup, html};
+
+use assets::{VERSION, address, icon};
+
+/// With more targets than this, healthy ones get a small tile, and what needs attention is
+/// told in full above them.
+const FEW: usize = 60;
+/// How many targets that need attention are told in full when there are many.
+const TOLD: usize = 40;
+
+/// The whole document. `build` is the version of the running program.
+pub fn render(snapshot: &Snapshot, now: Timestamp, build: &str) -> Markup {
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                meta name="robots" content="noindex";
+                title { (overall::title(snapshot)) }
+                link rel="icon" type="image/svg+xml" href=(icon(snapshot.health()));
+                link rel="stylesheet" href=(address("page.css"));
+                script src=(address("page.js")) defer {}
+                // Without a script, the picture is taken anew now and then.
+                noscript { meta http-equiv="refresh" content="10"; }
+            }
+            body {
+                a class="skip" href="#live" { "Skip to the state of the platform" }
+                (shapes())
+                (header(now))
+                p id="lost" role="alert" {}
+                main id="live" tabindex="-1" { (live(snapshot, now)) }
+                (footer(build))
+                p id="announce" class="unseen" role="status" aria-live="polite" {}
+            }
+        }
+    }
+}
+
+/// The live part: what stands inside `<main id="live">`.
+pub fn live(snapshot: &Snapshot, now: Timestamp) -> Markup {
+    let count = snapshot.targets.len();
+    let density = match count {
+        0..=6 => "live few",
+        7..=FEW => "live some",
+        _ => "live many",
+    };
+    html! {
+        div class=(density) data-health=(snapshot.health()) data-title=(overall::title(snapshot))
+            data-icon=(icon(snapshot.health())) data-version=(format!("{VERSION:016x}"))
+            data-at=(format::clock(now, now)) data-count=(count) data-refresh-ms=(refresh_ms(count)) {
+            (overall::banner(snapshot, now))
+            @if count == 0 { (nothing_to_watch()) } @else {
+                div class="board" {
+                    div class="groups" {
+                        @if count > FEW { (attention(snapshot, now)) }
+                        (group(snapshot, now, true))
+                        (group(snapshot, now, false))
+                    }
+                    (timeline::section(snapshot, now))
+                }
+            }
+        }
+    }
+}
+
+/// How often an open page asks for figures; transitions come by themselves.
+const fn refresh_ms(targets: usize) -> u32 {
+    match targets {
+        0..=20 => 1_000,
+        21..=200 => 2_000,
+        _ => 5_000,
+    }
+}
+
+/// One section of tiles. The order is the config's, so that no tile ever jumps.
+fn group(snapshot: &Snapshot, now: Timestamp, required: bool) -> Markup {
+    let states = || snapshot.targets.iter().filter(|state| state.target().required == required);
+    let (id, name) = if required { ("required", "Required") } else { ("optional", "Optional") };
+    let small = snapshot.targets.len() > FEW;
+    html! {
+        @if states().next().is_some() {
+            section class="group" aria-labelledby=(id) {
+                h2 id=(id) { (name) " " span class="number" { (states().count()) } }
+                ul class="tiles" {
+                    @for state in states() {
+                        @if small { (tile::small(state)) } @else { (tile::full(state, now)) }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Among many small tiles: those that are not well, told in full, worst first.
+fn attention(snapshot: &Snapshot, now: Timestamp) -> Markup {
+    let mut unwell: Vec<&Arc<State>> = overall::unwell(snapshot);
+    let left_out = unwell.len().saturating_sub(TOLD);
+    unwell.truncate(TOLD);
+    html! {
+        @if !unwell.is_empty() {
+            section class="group attention" aria-labelledby="attention" {
+                h2 id="attention" { "Needs attention " span class="number" { (unwell.len() + left_out) } }
+                ul class="tiles" { @for state in unwell { (tile::told(state, now)) } }
+                @if left_out > 0 {
+                    p class="more" { "and " (format::plural(left_out, "other target")) ", marked below" }
+                }
+            }
+        }
+    }
+}
+
+fn nothing_to_watch() -> Markup {
+    html! {
+        section class="empty" aria-labelledby="empty" {
+            h2 id="empty" { "Nothing is watched yet" }
+            p { "Name what this platform needs under " code { "targets:" } " in the config, for example:" }
+            pre { code {
+                "targets:\n"
+                "  - name: postgresql\n"
+                "    kind: postgresql\n"
+                "    required: true\n"
+                "    url: postgres://USER:PASSWORD@127.0.0.1:5432/dev\n"
+            } }
+            p {
+                "The file is read again as soon as it changes; this page follows. "
+                code { "comind-ops config check FILE" } " finds mistakes, and "
+                code { "comind-ops config schema" } " lists what can be said."
+            }
+        }
+    }
+}
+
+fn header(now: Timestamp) -> Markup {
+    html! {
+        header class="bar" {
+            p class="brand" { "comind" span { "-ops" } }
+            // Only the script can filter; it shows this when there is enough to filter.
+            search id="filter" hidden {
+                label class="unseen" for="find" { "Find targets by name or kind" }
+                input id="find" type="search" placeholder="Find by name or kind  ( / )" autocomplete="off" spellcheck="false";
+                label class="unseen" for="only" { "Show targets that are" }
+                select id="only" {
+                    option value="" { "all" }
+                    option value="unwell" { "not up" }
+                    @for health in Health::ALL { option value=(health) { (health) } }
+                }
+                output id="found" for="find only" {}
+            }
+            p id="link" class="link" { "Picture of " (format::clock(now, now)) " UTC" }
+        }
+    }
+}
+
+fn footer(build: &str) -> Markup {
+    html! {
+        footer class="bar" {
+            p { "comind-ops " bdi { (build) } }
+            nav aria-label="For machines" {
+                a href="api/v1/state" { "State" }
+                a href="metrics" { "Metrics" }
+                a href="api/v1/openapi.json" { "API" }
+            }
+            noscript {
+                p { "Scripts are off: this is a picture, taken anew every 10 seconds." }
+            }
+        }
+    }
+}
+
+/// The four shapes of health, drawn once and used by name. Each differs in outline, so that
+/// nobody has to tell green from red.
+fn shapes() -> Markup {
+    html! {
+        svg class="unseen" aria-hidden="true" width="0" height="0" {
+            symbol id="up" viewBox="0 0 24 24" {
+                circle cx="12" cy="12" r="10" {}
+                path class="mark" d="M7 12.5l3.4 3.5L17 8.8" {}
+            }
+            symbol id="degraded" viewBox="0 0 24 24" {
+                path d="M12 2.2 23 21.5H1z" {}
+                path class="mark" d="M12 9v6M12 18v.4" {}
+            }
+            symbol id="down" viewBox="0 0 24 24" {
+                path d="M7.4 1h9.2L23 7.4v9.2L16.6 23H7.4L1 16.6V7.4z" {}
+                path class="mark" d="M7.8 7.8l8.4 8.4M16.2 7.8l-8.4 8.4" {}
+            }
+            symbol id="unknown" viewBox="0 0 24 24" {
+                path d="M12 .8 23.2 12 12 23.2.8 12z" {}
+                path class="mark" d="M9.2 9.6c.2-3.6 5.8-3.4 5.6 0-.1 2-2.8 2-2.8 4.2M12 17v.4" {}
+            }
+        }
+    }
+}
+
+/// The shape of one health; its word always stands beside it.
+fn shape(health: Health) -> Markup {
+    html! { svg class="shape" aria-hidden="true" { use href=(format!("#{health}")) {} } }
+}
+
+/// A moment as the page shows it: short words, the exact time behind them.
+fn moment(at: Timestamp, shown: &str) -> Markup {
+    html! { time datetime=(at) title=(format::exact(at)) { (shown) } }
+}
+
+#[cfg(test)]
+mod samples;
+#[cfg(test)]
+mod tests;

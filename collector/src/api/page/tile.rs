@@ -1,0 +1,114 @@
+//! One target: name, health in word and shape and colour, why and what to do, delay, facts.
+//! Must not know other targets.
+
+use comind_model::health::Health;
+use comind_model::reason::Reason;
+use comind_model::state::State;
+use comind_model::timestamp::Timestamp;
+use maud::{Markup, html};
+
+use super::assets::anchor;
+use super::{facts, format, moment, shape, sparkline, text};
+
+/// A name longer than this is cut; configs hold whatever people put there.
+const NAME: usize = 120;
+/// A message longer than this is cut; the API has it whole.
+const MESSAGE: usize = 400;
+
+/// A target with all that is known of it.
+pub(super) fn full(state: &State, now: Timestamp) -> Markup {
+    let anchor = anchor(&state.target().name);
+    html! {
+        li class=(format!("tile {}", state.standing().health)) id=(anchor) data-name=(name(state))
+            data-kind=(state.target().kind) data-health=(state.standing().health) {
+            (head(state, now))
+            (why(state))
+            (delay(state, now))
+            (facts::list(&state.facts(), now))
+        }
+    }
+}
+
+/// A target that is not well, told above many small tiles.
+pub(super) fn told(state: &State, now: Timestamp) -> Markup {
+    html! {
+        li class=(format!("tile {}", state.standing().health)) id=(format!("a{}", anchor(&state.target().name)))
+            data-name=(name(state)) data-kind=(state.target().kind) data-health=(state.standing().health) {
+            (head(state, now))
+            (why(state))
+        }
+    }
+}
+
+/// A target among very many: shape, name, word, delay.
+pub(super) fn small(state: &State) -> Markup {
+    let standing = state.standing();
+    html! {
+        li class=(format!("tile small {}", standing.health)) id=(anchor(&state.target().name))
+            data-name=(name(state)) data-kind=(state.target().kind) data-health=(standing.health) {
+            (shape(standing.health))
+            h3 { bdi { (name(state)) } }
+            p {
+                @match (standing.health, state.latency()) {
+                    (Health::Up, Some(latency)) => { span class="unseen" { "up, " } (format::delay(latency)) },
+                    (health, _) => (health),
+                }
+            }
+        }
+    }
+}
+
+fn name(state: &State) -> String {
+    text::clip(&state.target().name, NAME)
+}
+
+fn head(state: &State, now: Timestamp) -> Markup {
+    let target = state.target();
+    let standing = state.standing();
+    let same = target.kind == &*target.name;
+    html! {
+        div class="head" {
+            (shape(standing.health))
+            h3 { bdi { (name(state)) } }
+            p class="word" { (text::capital(standing.health)) }
+            p class="what" {
+                @if !same { (target.kind) " · " }
+                @if target.required { "required" } @else { "optional" }
+            }
+            p class="since" { "for " (moment(standing.since, &format::span(now.since(standing.since)))) }
+        }
+    }
+}
+
+fn why(state: &State) -> Markup {
+    let standing = state.standing();
+    html! {
+        @if standing.reason != Reason::Ok {
+            div class="why" {
+                p class="reason" { (text::words(standing.reason.as_str())) }
+                @if !standing.message.is_empty() {
+                    p class="message" { bdi { (text::clip(&standing.message, MESSAGE)) } }
+                }
+                @if !standing.reason.advice().is_empty() { p class="advice" { (standing.reason.advice()) } }
+            }
+        }
+    }
+}
+
+fn delay(state: &State, now: Timestamp) -> Markup {
+    html! {
+        div class="delay" {
+            p class="now" {
+                @match state.latency() {
+                    Some(latency) => { span class="unseen" { "latency " } (format::delay(latency)) },
+                    None if state.last_seen().is_some() => "no answer",
+                    None => "not looked at yet",
+                }
+            }
+            @if let Some(seen) = state.last_seen() {
+                p class="looked" { "looked " (moment(seen, &format::age(now.since(seen)))) " ago" }
+            }
+            (sparkline::picture(state.latencies()))
+        }
+    }
+}
