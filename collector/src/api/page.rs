@@ -97,8 +97,17 @@ const fn refresh_ms(targets: usize) -> u32 {
 
 /// One section of tiles. The order is the config's, so that no tile ever jumps.
 fn group(snapshot: &Snapshot, now: Timestamp, required: bool) -> Markup {
-    let states = || snapshot.targets.iter().filter(|state| state.target().required == required);
-    let (id, name) = if required { ("required", "Required") } else { ("optional", "Optional") };
+    let states = || {
+        snapshot
+            .targets
+            .iter()
+            .filter(|state| state.target().required == required)
+    };
+    let (id, name) = if required {
+        ("required", "Required")
+    } else {
+        ("optional", "Optional")
+    };
     let small = snapshot.targets.len() > FEW;
     html! {
         @if states().next().is_some() {

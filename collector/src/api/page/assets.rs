@@ -7,10 +7,26 @@ use comind_model::health::Health;
 pub const ASSETS: &[(&str, &str, &[u8])] = &[
     ("page.css", "text/css; charset=utf-8", CSS),
     ("page.js", "text/javascript; charset=utf-8", JS),
-    ("up.svg", "image/svg+xml", include_bytes!("../../../../dashboards/page/up.svg")),
-    ("degraded.svg", "image/svg+xml", include_bytes!("../../../../dashboards/page/degraded.svg")),
-    ("down.svg", "image/svg+xml", include_bytes!("../../../../dashboards/page/down.svg")),
-    ("unknown.svg", "image/svg+xml", include_bytes!("../../../../dashboards/page/unknown.svg")),
+    (
+        "up.svg",
+        "image/svg+xml",
+        include_bytes!("../../../../dashboards/page/up.svg"),
+    ),
+    (
+        "degraded.svg",
+        "image/svg+xml",
+        include_bytes!("../../../../dashboards/page/degraded.svg"),
+    ),
+    (
+        "down.svg",
+        "image/svg+xml",
+        include_bytes!("../../../../dashboards/page/down.svg"),
+    ),
+    (
+        "unknown.svg",
+        "image/svg+xml",
+        include_bytes!("../../../../dashboards/page/unknown.svg"),
+    ),
 ];
 
 const CSS: &[u8] = include_bytes!("../../../../dashboards/page/page.css");
@@ -69,13 +85,18 @@ mod tests {
     fn every_health_has_its_icon() {
         for health in Health::ALL {
             let name = format!("{health}.svg");
-            assert!(ASSETS.iter().any(|(path, ..)| *path == name), "{name} is missing");
+            assert!(
+                ASSETS.iter().any(|(path, ..)| *path == name),
+                "{name} is missing"
+            );
         }
     }
 
     #[test]
     fn the_policy_allows_nothing_from_elsewhere_and_nothing_inline() {
-        for word in ["unsafe", "http:", "https:", "*", "data:", "blob:", "nonce", "sha256"] {
+        for word in [
+            "unsafe", "http:", "https:", "*", "data:", "blob:", "nonce", "sha256",
+        ] {
             assert!(!CSP.contains(word), "the policy has {word}");
         }
         assert!(CSP.starts_with("default-src 'none';"));

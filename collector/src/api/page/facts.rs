@@ -67,8 +67,11 @@ fn bar(share: f64) -> Markup {
 }
 
 fn rows(facts: &Facts, now: Timestamp) -> Vec<Row> {
-    let limits: BTreeSet<String> =
-        facts.iter().filter_map(|(name, _)| limit_of(facts, name)).map(|(name, _)| name).collect();
+    let limits: BTreeSet<String> = facts
+        .iter()
+        .filter_map(|(name, _)| limit_of(facts, name))
+        .map(|(name, _)| name)
+        .collect();
     facts
         .iter()
         .filter(|(name, _)| split_label(name).1.is_none() && !limits.contains(*name))
@@ -103,17 +106,24 @@ fn limit_of(facts: &Facts, name: &str) -> Option<(String, f64)> {
         format!("{thing}_limit{unit}"),
         format!("{thing}_total{unit}"),
     ];
-    candidates.into_iter().filter(|candidate| candidate != name).find_map(|candidate| {
-        match facts.get(&candidate) {
+    candidates
+        .into_iter()
+        .filter(|candidate| candidate != name)
+        .find_map(|candidate| match facts.get(&candidate) {
             Some(FactValue::Number(limit)) if *limit > 0.0 => Some((candidate, *limit)),
             _ => None,
-        }
-    })
+        })
 }
 
 /// Parts the unit (with its underscore) from the end of a fact's name.
 fn split_unit(name: &str) -> (&str, &str) {
-    const UNITS: [&str; 5] = ["_timestamp_seconds", "_seconds", "_bytes", "_ratio", "_total"];
+    const UNITS: [&str; 5] = [
+        "_timestamp_seconds",
+        "_seconds",
+        "_bytes",
+        "_ratio",
+        "_total",
+    ];
     UNITS
         .iter()
         .find_map(|unit| name.strip_suffix(unit).map(|stem| (stem, *unit)))
@@ -191,19 +201,29 @@ fn tables(facts: &Facts, now: Timestamp) -> Vec<Table> {
     for (name, value) in facts.iter() {
         if let (base, Some((key, part))) = split_label(name) {
             let parts = keys.entry(key).or_default();
-            parts.entry(part).or_default().insert(base, shown(base, value, now));
+            parts
+                .entry(part)
+                .or_default()
+                .insert(base, shown(base, value, now));
         }
     }
-    keys.into_iter().map(|(key, parts)| table(key, &parts)).collect()
+    keys.into_iter()
+        .map(|(key, parts)| table(key, &parts))
+        .collect()
 }
 
 fn table(key: &str, parts: &BTreeMap<&str, BTreeMap<&str, String>>) -> Table {
-    let columns: BTreeSet<&str> = parts.values().flat_map(|cells| cells.keys().copied()).collect();
+    let columns: BTreeSet<&str> = parts
+        .values()
+        .flat_map(|cells| cells.keys().copied())
+        .collect();
     let rows = parts
         .iter()
         .take(ROWS)
         .map(|(part, cells)| {
-            let cells = columns.iter().map(|c| cells.get(c).cloned().unwrap_or_default());
+            let cells = columns
+                .iter()
+                .map(|c| cells.get(c).cloned().unwrap_or_default());
             (text::clip(part, 80), cells.collect())
         })
         .collect();
@@ -222,7 +242,9 @@ fn common_word(names: &[String]) -> usize {
         return 0;
     };
     match first.find('_') {
-        Some(end) if !others.is_empty() && others.iter().all(|n| n.starts_with(&first[..=end])) => end + 1,
+        Some(end) if !others.is_empty() && others.iter().all(|n| n.starts_with(&first[..=end])) => {
+            end + 1
+        }
         _ => 0,
     }
 }
@@ -236,7 +258,10 @@ mod tests {
     }
 
     fn pairs(facts: &Facts) -> Vec<(String, String)> {
-        rows(facts, at()).into_iter().map(|row| (row.label, row.value)).collect()
+        rows(facts, at())
+            .into_iter()
+            .map(|row| (row.label, row.value))
+            .collect()
     }
 
     #[test]
@@ -244,7 +269,10 @@ mod tests {
         let mut facts = Facts::default();
         facts.set("database_size_bytes", 1536.0);
         facts.set("uptime_seconds", 7200.0);
-        facts.set("certificate_expiry_timestamp_seconds", at().as_seconds() + 86_400.0);
+        facts.set(
+            "certificate_expiry_timestamp_seconds",
+            at().as_seconds() + 86_400.0,
+        );
         facts.set("read_only", false);
         facts.set("hit_ratio", 0.5);
         facts.set("evicted_keys_total", 12_345.0);
@@ -257,7 +285,10 @@ mod tests {
             ("read only", "no"),
             ("uptime", "2 h"),
         ];
-        let shown: Vec<_> = shown.iter().map(|(l, v)| (l.as_str(), v.as_str())).collect();
+        let shown: Vec<_> = shown
+            .iter()
+            .map(|(l, v)| (l.as_str(), v.as_str()))
+            .collect();
         assert_eq!(shown, expected);
     }
 
@@ -293,7 +324,10 @@ mod tests {
         facts.set_labelled("messages_visible", "queue", "odd", 9.0);
         let tables = tables(&facts, at());
         assert_eq!(tables.len(), 1);
-        assert_eq!(tables[0].rows[2], ("odd".to_owned(), vec![String::new(), "9".to_owned()]));
+        assert_eq!(
+            tables[0].rows[2],
+            ("odd".to_owned(), vec![String::new(), "9".to_owned()])
+        );
         let html = tables[0].markup().into_string();
         assert!(html.contains(r#"<th scope="col">in flight</th>"#), "{html}");
     }
@@ -306,7 +340,10 @@ mod tests {
             facts.set_labelled("size_bytes", "bucket", &format!("b{index:02}"), 1.0);
         }
         let html = list(&facts, at()).into_string();
-        assert!(html.contains("34 more") && html.contains("and 28 more"), "{html}");
+        assert!(
+            html.contains("34 more") && html.contains("and 28 more"),
+            "{html}"
+        );
     }
 
     #[test]

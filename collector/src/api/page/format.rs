@@ -86,7 +86,11 @@ pub(super) fn count(value: f64) -> String {
     if value.abs() >= 1e15 {
         return format!("{value:.2e}");
     }
-    let text = if value.fract() == 0.0 { format!("{value:.0}") } else { format!("{value:.2}") };
+    let text = if value.fract() == 0.0 {
+        format!("{value:.0}")
+    } else {
+        format!("{value:.2}")
+    };
     group(&text)
 }
 
@@ -108,8 +112,12 @@ pub(super) fn plural(number: usize, noun: &str) -> String {
 }
 
 fn group(text: &str) -> String {
-    let (whole, fraction) = text.split_once('.').map_or((text, None), |(w, f)| (w, Some(f)));
-    let (sign, digits) = whole.strip_prefix('-').map_or(("", whole), |rest| ("-", rest));
+    let (whole, fraction) = text
+        .split_once('.')
+        .map_or((text, None), |(w, f)| (w, Some(f)));
+    let (sign, digits) = whole
+        .strip_prefix('-')
+        .map_or(("", whole), |rest| ("-", rest));
     let mut grouped = String::from(sign);
     for (index, digit) in digits.chars().enumerate() {
         if index > 0 && (digits.len() - index).is_multiple_of(3) {
@@ -128,7 +136,14 @@ fn group(text: &str) -> String {
 pub(super) fn clock(at: Timestamp, now: Timestamp) -> String {
     const DAY: i64 = 86_400_000_000;
     let same_day = at.as_micros().div_euclid(DAY) == now.as_micros().div_euclid(DAY);
-    written(at, if same_day { "%H:%M:%S" } else { "%b %-d, %H:%M:%S" })
+    written(
+        at,
+        if same_day {
+            "%H:%M:%S"
+        } else {
+            "%b %-d, %H:%M:%S"
+        },
+    )
 }
 
 /// Date and time in UTC to the millisecond, for titles.

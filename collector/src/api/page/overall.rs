@@ -20,7 +20,11 @@ pub(super) fn title(snapshot: &Snapshot) -> String {
     if snapshot.targets.is_empty() {
         return "(?) nothing watched – comind-ops".to_owned();
     }
-    for (health, mark) in [(Health::Down, '!'), (Health::Degraded, '~'), (Health::Unknown, '?')] {
+    for (health, mark) in [
+        (Health::Down, '!'),
+        (Health::Degraded, '~'),
+        (Health::Unknown, '?'),
+    ] {
         let number = count(snapshot, health);
         if number > 0 {
             return format!("({mark}) {number} {health} – comind-ops");
@@ -31,8 +35,11 @@ pub(super) fn title(snapshot: &Snapshot) -> String {
 
 /// Those which are not up, worst first; the config's order among equals.
 pub(super) fn unwell(snapshot: &Snapshot) -> Vec<&Arc<State>> {
-    let mut unwell: Vec<_> =
-        snapshot.targets.iter().filter(|state| state.standing().health != Health::Up).collect();
+    let mut unwell: Vec<_> = snapshot
+        .targets
+        .iter()
+        .filter(|state| state.standing().health != Health::Up)
+        .collect();
     unwell.sort_by_key(|state| (severity(state.standing().health), !state.target().required));
     unwell
 }
@@ -47,7 +54,11 @@ const fn severity(health: Health) -> u8 {
 }
 
 fn count(snapshot: &Snapshot, health: Health) -> usize {
-    snapshot.targets.iter().filter(|state| state.standing().health == health).count()
+    snapshot
+        .targets
+        .iter()
+        .filter(|state| state.standing().health == health)
+        .count()
 }
 
 /// The banner.
@@ -77,7 +88,11 @@ pub(super) fn banner(snapshot: &Snapshot, now: Timestamp) -> Markup {
 }
 
 fn calm(snapshot: &Snapshot, now: Timestamp) -> Markup {
-    let changed = snapshot.targets.iter().map(|state| state.standing().since).max();
+    let changed = snapshot
+        .targets
+        .iter()
+        .map(|state| state.standing().since)
+        .max();
     html! {
         @match (snapshot.targets.len(), changed) {
             (1, Some(since)) => p class="lede" {

@@ -42,7 +42,14 @@ impl Sample {
     }
 
     /// Watches a target for two hours of looks, then lets `fate` come, `ago` seconds before now.
-    pub(super) fn with(mut self, name: &str, kind: &'static str, required: bool, fate: Fate, ago: u64) -> Self {
+    pub(super) fn with(
+        mut self,
+        name: &str,
+        kind: &'static str,
+        required: bool,
+        fate: Fate,
+        ago: u64,
+    ) -> Self {
         let target = Arc::new(Target {
             name: name.into(),
             kind,
@@ -79,13 +86,25 @@ impl Sample {
     }
 
     fn looks(&mut self, state: &mut State, started: Timestamp) {
-        let seed = state.target().name.bytes().fold(7u64, |sum, byte| sum * 31 % 10_007 + u64::from(byte));
+        let seed = state
+            .target()
+            .name
+            .bytes()
+            .fold(7u64, |sum, byte| sum * 31 % 10_007 + u64::from(byte));
         for look in 0..70u64 {
             let noise = (seed * (look + 3) * 7919) % 97;
             let spike = if (look + seed) % 23 == 0 { 900 } else { 0 };
             let latency = Duration::from_micros(180 + seed % 300 + noise + spike);
             let at = started + Duration::from_secs(look) + latency;
-            self.see(state, Outcome::Good { attention: Vec::new() }, latency, None, at);
+            self.see(
+                state,
+                Outcome::Good {
+                    attention: Vec::new(),
+                },
+                latency,
+                None,
+                at,
+            );
         }
     }
 
@@ -94,19 +113,39 @@ impl Sample {
         let fast = Duration::from_micros(350);
         match fate {
             Fate::Up | Fate::NeverSeen => {
-                self.see(state, good(Vec::new()), fast, None, NOW - Duration::from_millis(400));
+                self.see(
+                    state,
+                    good(Vec::new()),
+                    fast,
+                    None,
+                    NOW - Duration::from_millis(400),
+                );
             }
             Fate::Degraded(reason, message) => {
-                let attention = || vec![Attention { reason, message: message.to_owned() }];
+                let attention = || {
+                    vec![Attention {
+                        reason,
+                        message: message.to_owned(),
+                    }]
+                };
                 self.see(state, good(attention()), fast, None, changed);
-                self.see(state, good(attention()), fast, None, NOW - Duration::from_millis(800));
+                self.see(
+                    state,
+                    good(attention()),
+                    fast,
+                    None,
+                    NOW - Duration::from_millis(800),
+                );
             }
             Fate::Down(reason, message) => {
                 let hint = Hint {
                     what: "connection_closed",
                     at: changed - Duration::from_micros(3_240),
                 };
-                let bad = || Outcome::Bad { reason, message: message.to_owned() };
+                let bad = || Outcome::Bad {
+                    reason,
+                    message: message.to_owned(),
+                };
                 self.see(state, bad(), fast, Some(hint), changed);
                 self.see(state, bad(), fast, None, changed);
                 self.see(state, bad(), fast, None, NOW - Duration::from_millis(120));
@@ -118,8 +157,19 @@ impl Sample {
         }
     }
 
-    fn see(&mut self, state: &mut State, outcome: Outcome, latency: Duration, hint: Option<Hint>, at: Timestamp) {
-        let facts = if matches!(outcome, Outcome::Good { .. }) { facts(state.target().kind) } else { Facts::default() };
+    fn see(
+        &mut self,
+        state: &mut State,
+        outcome: Outcome,
+        latency: Duration,
+        hint: Option<Hint>,
+        at: Timestamp,
+    ) {
+        let facts = if matches!(outcome, Outcome::Good { .. }) {
+            facts(state.target().kind)
+        } else {
+            Facts::default()
+        };
         let seen = Observation {
             target: state.target().name.clone(),
             at,
@@ -167,7 +217,10 @@ fn facts(kind: &str) -> Facts {
                 facts.set_labelled("messages_delayed", "queue", queue, 0.0);
             }
         }
-        "tls" => facts.set("certificate_expiry_timestamp_seconds", NOW.as_seconds() + 9.0 * 86_400.0),
+        "tls" => facts.set(
+            "certificate_expiry_timestamp_seconds",
+            NOW.as_seconds() + 9.0 * 86_400.0,
+        ),
         _ => facts.set("status", 200.0),
     }
     facts
@@ -190,7 +243,10 @@ pub(super) const REFUSED: Fate = Fate::Down(
     "connect to 127.0.0.1:5432: connection refused",
 );
 /// Redis is nearly full.
-pub(super) const FILLING: Fate = Fate::Degraded(Reason::MemoryHigh, "95 % of maxmemory used (1.0 of 1.05 MiB)");
+pub(super) const FILLING: Fate = Fate::Degraded(
+    Reason::MemoryHigh,
+    "95 % of maxmemory used (1.0 of 1.05 MiB)",
+);
 
 /// Every tenth of `number` targets is down, or worse known.
 pub(super) fn many(number: usize) -> Snapshot {
@@ -198,7 +254,10 @@ pub(super) fn many(number: usize) -> Snapshot {
         .fold(Sample::new(), |sample, index| {
             let fate = match index % 40 {
                 7 => REFUSED,
-                19 => Fate::Degraded(Reason::CertificateExpiring, "the certificate ends in 6 days"),
+                19 => Fate::Degraded(
+                    Reason::CertificateExpiring,
+                    "the certificate ends in 6 days",
+                ),
                 31 => Fate::NeverSeen,
                 _ => Fate::Up,
             };
@@ -213,9 +272,27 @@ pub(super) fn hostile() -> Snapshot {
     let evil = "<img src=x onerror=alert(1)>\"' onload=\"alert(2)\" &lt;b&gt;\u{0}\u{202e}gnp.exe";
     let message = "</li><script>alert('message')</script><style>*{display:none}</style> \u{1b}[31m";
     Sample::new()
-        .with(evil, "http", true, Fate::Down(Reason::BadStatus, message), 5)
-        .with(&"w".repeat(300), "tcp", false, Fate::Down(Reason::Timeout, LONG), 64)
-        .with("javascript:alert(1)#</title><script>", "dns", false, Fate::Up, 64)
+        .with(
+            evil,
+            "http",
+            true,
+            Fate::Down(Reason::BadStatus, message),
+            5,
+        )
+        .with(
+            &"w".repeat(300),
+            "tcp",
+            false,
+            Fate::Down(Reason::Timeout, LONG),
+            64,
+        )
+        .with(
+            "javascript:alert(1)#</title><script>",
+            "dns",
+            false,
+            Fate::Up,
+            64,
+        )
         .with("שלום עולם – 数据库 – قاعدة", "tls", true, Fate::Up, 64)
         .done()
 }

@@ -57,7 +57,11 @@ fn delay(micros: u32) -> String {
 /// Whole units and steps from point to point keep the path at some five bytes a look.
 fn line(latencies: &[u32]) -> String {
     // A fifth of air above the highest look.
-    let top = latencies.iter().max().map_or(1, |most| u64::from(*most) * 5 / 4).max(1);
+    let top = latencies
+        .iter()
+        .max()
+        .map_or(1, |most| u64::from(*most) * 5 / 4)
+        .max(1);
     let level = |micros: u32| {
         let height = u64::from(micros) * u64::from(HEIGHT) / top;
         i64::from(HEIGHT) - i64::try_from(height).unwrap_or(i64::from(HEIGHT))
@@ -68,7 +72,11 @@ fn line(latencies: &[u32]) -> String {
         let y = level(*micros);
         // Writing to a String cannot fail.
         let _ = match before {
-            None => write!(path, "M{} {y}", (LATENCIES - latencies.len() + index) * STEP),
+            None => write!(
+                path,
+                "M{} {y}",
+                (LATENCIES - latencies.len() + index) * STEP
+            ),
             Some(last) => write!(path, "l{STEP} {}", y - last),
         };
         before = Some(y);

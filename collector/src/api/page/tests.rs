@@ -10,10 +10,27 @@ fn page(snapshot: &Snapshot) -> String {
 
 fn all() -> Vec<(&'static str, Snapshot)> {
     vec![
-        ("up", samples::platform(Fate::Up, Fate::Up, Fate::Up, Fate::Up)),
-        ("down", samples::platform(REFUSED, Fate::Up, FILLING, Fate::Up)),
-        ("degraded", samples::platform(Fate::Up, Fate::Up, REFUSED, Fate::Up)),
-        ("unknown", samples::platform(Fate::NeverSeen, Fate::NeverSeen, Fate::NeverSeen, Fate::Silent)),
+        (
+            "up",
+            samples::platform(Fate::Up, Fate::Up, Fate::Up, Fate::Up),
+        ),
+        (
+            "down",
+            samples::platform(REFUSED, Fate::Up, FILLING, Fate::Up),
+        ),
+        (
+            "degraded",
+            samples::platform(Fate::Up, Fate::Up, REFUSED, Fate::Up),
+        ),
+        (
+            "unknown",
+            samples::platform(
+                Fate::NeverSeen,
+                Fate::NeverSeen,
+                Fate::NeverSeen,
+                Fate::Silent,
+            ),
+        ),
         ("empty", Snapshot::empty(NOW)),
         ("hostile", samples::hostile()),
         ("many", samples::many(1000)),
@@ -25,28 +42,57 @@ fn all() -> Vec<(&'static str, Snapshot)> {
 fn nothing_is_inline_and_nothing_comes_from_elsewhere() {
     for (name, snapshot) in all() {
         let html = page(&snapshot);
-        for word in [" style=", "<style", "javascript:alert(1)\"", "src=\"http", "href=\"http", "href=\"//", " onclick"] {
+        for word in [
+            " style=",
+            "<style",
+            "javascript:alert(1)\"",
+            "src=\"http",
+            "href=\"http",
+            "href=\"//",
+            " onclick",
+        ] {
             assert!(!html.contains(word), "{name} has {word}");
         }
         // The only script is the one by address.
         assert_eq!(html.matches("<script").count(), 1, "{name}");
-        assert_eq!(html.matches("<script src=\"assets/page.js?v=").count(), 1, "{name}");
+        assert_eq!(
+            html.matches("<script src=\"assets/page.js?v=").count(),
+            1,
+            "{name}"
+        );
     }
 }
 
 #[test]
 fn names_and_messages_are_text() {
     let html = page(&samples::hostile());
-    for tag in ["<img", "onload=\"", "</title><script", "<style", "</li><script"] {
+    for tag in [
+        "<img",
+        "onload=\"",
+        "</title><script",
+        "<style",
+        "</li><script",
+    ] {
         assert!(!html.contains(tag), "{tag} went through");
     }
-    assert!(html.contains("&lt;script&gt;alert('message')&lt;/script&gt;"), "the message is gone");
-    assert!(!html.contains('\u{1b}') && !html.contains('\u{0}'), "control characters went through");
+    assert!(
+        html.contains("&lt;script&gt;alert('message')&lt;/script&gt;"),
+        "the message is gone"
+    );
+    assert!(
+        !html.contains('\u{1b}') && !html.contains('\u{0}'),
+        "control characters went through"
+    );
 }
 
 #[test]
 fn a_health_has_its_word_and_its_shape_and_its_advice() {
-    let html = page(&samples::platform(REFUSED, Fate::Up, FILLING, Fate::NeverSeen));
+    let html = page(&samples::platform(
+        REFUSED,
+        Fate::Up,
+        FILLING,
+        Fate::NeverSeen,
+    ));
     for part in [
         "<title>(!) 1 down – comind-ops</title>",
         "The platform is </span>Down</h1>",
@@ -75,31 +121,51 @@ fn a_health_has_its_word_and_its_shape_and_its_advice() {
 #[test]
 fn titles_say_the_worst_first() {
     let title = |snapshot: &Snapshot| overall::title(snapshot);
-    let of = |fate| Sample::new().with("a", "tcp", true, fate, 9).with("b", "tcp", false, Fate::Up, 9).done();
+    let of = |fate| {
+        Sample::new()
+            .with("a", "tcp", true, fate, 9)
+            .with("b", "tcp", false, Fate::Up, 9)
+            .done()
+    };
     assert_eq!(title(&of(Fate::Up)), "All up – comind-ops");
     assert_eq!(title(&of(REFUSED)), "(!) 1 down – comind-ops");
     assert_eq!(title(&of(FILLING)), "(~) 1 degraded – comind-ops");
     assert_eq!(title(&of(Fate::Silent)), "(?) 1 unknown – comind-ops");
-    assert_eq!(title(&Snapshot::empty(NOW)), "(?) nothing watched – comind-ops");
+    assert_eq!(
+        title(&Snapshot::empty(NOW)),
+        "(?) nothing watched – comind-ops"
+    );
 }
 
 #[test]
 fn tiles_keep_their_places() {
     let order = |snapshot: &Snapshot| -> Vec<String> {
         let html = live(snapshot, NOW).into_string();
-        html.split("data-name=\"").skip(1).map(|part| part[..part.find('"').unwrap()].to_owned()).collect()
+        html.split("data-name=\"")
+            .skip(1)
+            .map(|part| part[..part.find('"').unwrap()].to_owned())
+            .collect()
     };
     let well = order(&samples::platform(Fate::Up, Fate::Up, Fate::Up, Fate::Up));
-    assert_eq!(well, ["postgresql", "minio", "redis", "elasticmq", "grafana"]);
-    assert_eq!(well, order(&samples::platform(Fate::Up, REFUSED, FILLING, REFUSED)));
+    assert_eq!(
+        well,
+        ["postgresql", "minio", "redis", "elasticmq", "grafana"]
+    );
+    assert_eq!(
+        well,
+        order(&samples::platform(Fate::Up, REFUSED, FILLING, REFUSED))
+    );
 }
 
 #[test]
 fn every_id_is_there_once() {
     for (name, snapshot) in all() {
         let html = page(&snapshot);
-        let mut ids: Vec<_> =
-            html.split(" id=\"").skip(1).map(|part| &part[..part.find('"').unwrap()]).collect();
+        let mut ids: Vec<_> = html
+            .split(" id=\"")
+            .skip(1)
+            .map(|part| &part[..part.find('"').unwrap()])
+            .collect();
         ids.sort_unstable();
         let number = ids.len();
         ids.dedup();
@@ -117,13 +183,22 @@ fn a_thousand_targets_stay_small() {
 fn an_empty_config_says_what_to_do() {
     let html = page(&Snapshot::empty(NOW));
     assert!(html.contains("Nothing is watched yet") && html.contains("targets:"));
-    assert!(html.contains("data-health=\"unknown\""), "nothing watched is not up");
+    assert!(
+        html.contains("data-health=\"unknown\""),
+        "nothing watched is not up"
+    );
 }
 
 #[test]
 fn the_live_part_is_as_it_was_agreed() {
     // Another tag on each line, so that a change shows as a line and not as a page.
-    let html = live(&samples::platform(REFUSED, Fate::Up, FILLING, Fate::Up), NOW).into_string();
-    let lines = html.replace("><", ">\n<").replace(&format!("{VERSION:016x}"), "VERSION");
+    let html = live(
+        &samples::platform(REFUSED, Fate::Up, FILLING, Fate::Up),
+        NOW,
+    )
+    .into_string();
+    let lines = html
+        .replace("><", ">\n<")
+        .replace(&format!("{VERSION:016x}"), "VERSION");
     insta::assert_snapshot!(lines);
 }

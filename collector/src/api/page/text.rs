@@ -69,7 +69,10 @@ mod tests {
         use Health::{Degraded, Down, Unknown, Up};
         let closed = Some("connection_closed");
         let cases = [
-            (event(Up, Down, closed), "seen 3.20 ms after: connection closed"),
+            (
+                event(Up, Down, closed),
+                "seen 3.20 ms after: connection closed",
+            ),
             (event(Up, Down, None), "seen within 3.20 ms"),
             (event(Down, Up, closed), "out for 3.20 ms"),
             (event(Down, Degraded, None), "out for 3.20 ms"),

@@ -1,0 +1,404 @@
+//! The HTTP API in words for machines: an OpenAPI 3.1 document.
+//! Must not know how answers are made; the words of health and reason come from the model.
+
+use comind_model::health::Health;
+use comind_model::reason::Reason;
+use serde_json::{Value, json};
+
+/// The document. `version` is the version of the running program.
+pub fn document(version: &str) -> Value {
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "comind-ops",
+            "summary": "How the platform is, why, and since when.",
+            "description": "Served on `api.listen`, without authentication: keep it on loopback \
+                or behind the proxy. Times are RFC 3339 in UTC.",
+            "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
+            "version": version,
+        },
+        "servers": [{ "url": "/" }],
+        "tags": [
+            { "name": "state", "description": "What is known now, and what changes." },
+            { "name": "health", "description": "The health of comind-ops itself." },
+            { "name": "page", "description": "The live page for people." },
+        ],
+        "paths": paths(),
+        "components": { "schemas": schemas(), "responses": responses() },
+    })
+}
+
+fn paths() -> Value {
+    json!({
+        "/": { "get": operation("page", "page", "The live page", ok_html()) },
+        "/page/live": { "get": operation(
+            "livePart", "page", "The part of the page that changes, as markup for its script", ok_html()
+        ) },
+        "/metrics": { "get": metrics() },
+        "/livez": { "get": operation(
+            "livez", "health", "Whether the watching goes on; restart the process when it does not", healthz()
+        ) },
+        "/readyz": { "get": operation(
+            "readyz", "health", "Whether every target has been looked at once", healthz()
+        ) },
+        "/api/v1/state": { "get": operation(
+            "state", "state", "Every target and the platform as a whole",
+            json!({ "200": answer("How everything is now.", "application/json", &reference("State")) }),
+        ) },
+        "/api/v1/events": { "get": events() },
+        "/api/v1/openapi.json": { "get": operation(
+            "openapi", "state", "This document",
+            json!({ "200": answer("This document.", "application/json", &json!({ "type": "object" })) }),
+        ) },
+        "/probe": { "get": probe() },
+    })
+}
+
+fn operation(id: &str, tag: &str, summary: &str, responses: Value) -> Value {
+    json!({ "operationId": id, "tags": [tag], "summary": summary, "responses": responses })
+}
+
+fn answer(description: &str, content_type: &str, schema: &Value) -> Value {
+    json!({ "description": description, "content": { content_type: { "schema": schema } } })
+}
+
+fn reference(schema: &str) -> Value {
+    json!({ "$ref": format!("#/components/schemas/{schema}") })
+}
+
+fn failure(response: &str) -> Value {
+    json!({ "$ref": format!("#/components/responses/{response}") })
+}
+
+fn text() -> Value {
+    json!({ "type": "string" })
+}
+
+fn ok_html() -> Value {
+    json!({ "200": answer("Markup.", "text/html", &text()) })
+}
+
+fn healthz() -> Value {
+    json!({
+        "200": answer("It is.", "text/plain", &text()),
+        "503": failure("NotYet"),
+    })
+}
+
+fn metrics() -> Value {
+    let mut metrics = operation(
+        "metrics",
+        "state",
+        "Metrics for Prometheus, in the format that `Accept` asks for",
+        json!({ "200": {
+            "description": "All series.",
+            "content": {
+                "text/plain": { "schema": text() },
+                "application/openmetrics-text": { "schema": text() },
+                "application/vnd.google.protobuf": { "schema": { "type": "string", "contentEncoding": "binary" } },
+            },
+        } }),
+    );
+    metrics["description"] = json!(
+        "`comind_target_up`, `comind_target_unknown`, `comind_probe_duration_seconds`, \
+         `comind_transitions_total`, `comind_outage_detection_seconds` and others. A target that \
+         is unknown has no `comind_target_up`: unknown is never up."
+    );
+    metrics
+}
+
+fn events() -> Value {
+    let mut stream = answer("A stream that does not end.", "text/event-stream", &text());
+    // OpenAPI 3.1 has no word for what stands in a stream.
+    stream["content"]["text/event-stream"]["x-events"] = json!({
+        "snapshot": reference("State"),
+        "transition": reference("Transition"),
+    });
+    let mut events = operation(
+        "events",
+        "state",
+        "Transitions as Server-Sent Events, as they happen",
+        json!({ "200": stream, "400": failure("BadRequest") }),
+    );
+    events["description"] = json!(
+        "First `event: snapshot`, whose data is the state; then `event: transition` for each change \
+         of a health. `id:` is the transition's `seq`. Who comes back with `Last-Event-ID` gets what \
+         it missed, or a new snapshot when that is not kept any more. Comments keep the line alive."
+    );
+    events["parameters"] = json!([{
+        "name": "Last-Event-ID", "in": "header", "required": false,
+        "description": "The last `id:` that was received.",
+        "schema": { "type": "integer", "minimum": 0 },
+    }]);
+    events
+}
+
+fn probe() -> Value {
+    let mut probe = operation(
+        "probe",
+        "state",
+        "Looks once, now",
+        json!({
+            "200": answer("What the look saw, good or bad.", "application/json", &reference("Look")),
+            "400": failure("BadRequest"),
+            "403": failure("Forbidden"),
+        }),
+    );
+    probe["description"] = json!("Only for targets that the config allows.");
+    probe["parameters"] = json!([
+        { "name": "target", "in": "query", "required": true, "description": "The URL to look at.", "schema": text() },
+        { "name": "kind", "in": "query", "required": false,
+          "description": "The kind of service; without it, what the URL's scheme says.", "schema": text() },
+    ]);
+    probe
+}
+
+fn responses() -> Value {
+    let error = |description: &str| answer(description, "application/json", &reference("Error"));
+    json!({
+        "BadRequest": error("The request cannot be understood; `advice` says how to write it."),
+        "Forbidden": error("The config does not allow it; `advice` says which setting would."),
+        "NotYet": error("Not yet, or not any more; `error` says what is missing."),
+    })
+}
+
+fn schemas() -> Value {
+    json!({
+        "Health": {
+            "type": "string",
+            "description": "`up` works; `degraded` works, but something asks for attention; `down` \
+                cannot do its work; `unknown` was not looked at, or is silent, and is never to be \
+                taken for up.",
+            "enum": Health::ALL.map(Health::as_str),
+        },
+        "Reason": {
+            "type": "string",
+            "description": "The cause. Others may be added.",
+            "examples": Reason::ALL.iter().map(|reason| reason.as_str()).collect::<Vec<_>>(),
+        },
+        "Time": { "type": "string", "format": "date-time", "examples": ["2026-11-23T02:13:20.123456Z"] },
+        "State": state(),
+        "Target": target(),
+        "Transition": transition(),
+        "Look": look(),
+        "Facts": {
+            "type": "object",
+            "description": "What looks learned besides; numbers in base units (seconds, bytes). A name \
+                may carry one label: `messages_visible{queue=jobs}`.",
+            "additionalProperties": { "type": ["boolean", "number", "string"] },
+        },
+        "Error": object(json!({
+            "error": { "type": "string", "description": "What was wrong." },
+            "advice": { "type": "string", "description": "What to do about it." },
+        }), &["error", "advice"]),
+    })
+}
+
+fn object(properties: Value, required: &[&str]) -> Value {
+    json!({ "type": "object", "properties": properties, "required": required })
+}
+
+fn state() -> Value {
+    object(
+        json!({
+            "health": described(
+                "Health",
+                "`down` when a required target is down, `unknown` when a required one is unknown or \
+                 nothing is watched, `degraded` when anything else is not up.",
+            ),
+            "targets": {
+                "type": "array",
+                "description": "In the order of the config.",
+                "items": reference("Target"),
+            },
+        }),
+        &["health", "targets"],
+    )
+}
+
+fn target() -> Value {
+    object(
+        json!({
+            "name": { "type": "string", "description": "Unique, from the config." },
+            "kind": { "type": "string", "examples": ["postgresql", "minio", "redis", "elasticmq", "http"] },
+            "required": { "type": "boolean", "description": "Whether the platform is down without it." },
+            "health": reference("Health"),
+            "reason": reference("Reason"),
+            "message": { "type": "string", "description": "What was seen, for people; empty when all is well." },
+            "since": described("Time", "Since when the health is what it is."),
+            "latency_ms": {
+                "type": ["number", "null"],
+                "description": "How long the last good look took; null when the last look was not good.",
+            },
+            "facts": reference("Facts"),
+        }),
+        &[
+            "name",
+            "kind",
+            "required",
+            "health",
+            "reason",
+            "message",
+            "since",
+            "latency_ms",
+            "facts",
+        ],
+    )
+}
+
+fn transition() -> Value {
+    object(
+        json!({
+            "seq": { "type": "integer", "minimum": 1, "description": "Grows by one with each transition." },
+            "at": described("Time", "When it was decided."),
+            "target": { "type": "string", "description": "The target's name." },
+            "from": reference("Health"),
+            "to": reference("Health"),
+            "reason": reference("Reason"),
+            "message": { "type": "string", "description": "What was seen, for people." },
+            "hint": {
+                "type": ["string", "null"],
+                "description": "What made the source look before its time.",
+                "examples": ["connection_closed"],
+            },
+            "detected_ms": {
+                "type": "number",
+                "description": "Milliseconds from the hint, or else from the last good look, to `at`; \
+                    on a recovery, since the first failed look of the outage.",
+            },
+        }),
+        &[
+            "seq",
+            "at",
+            "target",
+            "from",
+            "to",
+            "reason",
+            "message",
+            "hint",
+            "detected_ms",
+        ],
+    )
+}
+
+fn look() -> Value {
+    object(
+        json!({
+            "health": reference("Health"),
+            "reason": reference("Reason"),
+            "message": { "type": "string", "description": "What was tried and what came back." },
+            "advice": { "type": "string", "description": "What to do about it; empty when all is well." },
+            "latency_ms": { "type": ["number", "null"], "description": "How long the look took." },
+            "facts": reference("Facts"),
+        }),
+        &["health", "reason", "message", "facts"],
+    )
+}
+
+/// A reference with words of its own.
+fn described(schema: &str, description: &str) -> Value {
+    let mut reference = reference(schema);
+    reference["description"] = json!(description);
+    reference
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use comind_model::event::Event;
+    use comind_model::timestamp::Timestamp;
+
+    fn references(value: &Value, found: &mut Vec<String>) {
+        match value {
+            Value::Object(members) => {
+                for (key, member) in members {
+                    match (key.as_str(), member) {
+                        ("$ref", Value::String(address)) => found.push(address.clone()),
+                        _ => references(member, found),
+                    }
+                }
+            }
+            Value::Array(items) => items.iter().for_each(|item| references(item, found)),
+            _ => {}
+        }
+    }
+
+    fn found() -> Vec<String> {
+        let mut found = Vec::new();
+        references(&document("0.1.0"), &mut found);
+        found
+    }
+
+    #[test]
+    fn every_reference_leads_somewhere() {
+        let document = document("0.1.0");
+        for address in found() {
+            let pointer = address.strip_prefix('#').unwrap();
+            assert!(
+                document.pointer(pointer).is_some(),
+                "{address} leads nowhere"
+            );
+        }
+    }
+
+    #[test]
+    fn every_component_is_used() {
+        let document = document("0.1.0");
+        let found = found();
+        for part in ["schemas", "responses"] {
+            for name in document["components"][part].as_object().unwrap().keys() {
+                let address = format!("#/components/{part}/{name}");
+                assert!(found.contains(&address), "nothing uses {address}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_operation_says_what_it_is_and_what_comes_back() {
+        let document = document("0.1.0");
+        let mut ids = Vec::new();
+        for (path, methods) in document["paths"].as_object().unwrap() {
+            let get = &methods["get"];
+            assert!(get["summary"].is_string(), "{path} has no summary");
+            assert!(
+                get["responses"]["200"]["description"].is_string(),
+                "{path} has no answer"
+            );
+            ids.push(get["operationId"].as_str().unwrap().to_owned());
+        }
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), document["paths"].as_object().unwrap().len());
+    }
+
+    #[test]
+    fn whatever_is_required_is_described() {
+        let document = document("0.1.0");
+        for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
+            for required in schema["required"].as_array().into_iter().flatten() {
+                let property = &schema["properties"][required.as_str().unwrap()];
+                assert!(property.is_object(), "{name} lacks {required}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_transition_has_exactly_the_members_that_are_described() {
+        let event = Event {
+            seq: 1,
+            at: Timestamp::default(),
+            target: "redis".into(),
+            from: Health::Up,
+            to: Health::Down,
+            reason: Reason::Refused,
+            message: String::new(),
+            hint: None,
+            detected_ms: 1.0,
+        };
+        let event = serde_json::to_value(event).unwrap();
+        let schema = transition();
+        let described: Vec<_> = schema["properties"].as_object().unwrap().keys().collect();
+        let sent: Vec<_> = event.as_object().unwrap().keys().collect();
+        assert_eq!(described, sent);
+    }
+}
