@@ -1,0 +1,176 @@
+//! The supervisor: keeps one unit's process running until it is asked to stop.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use jiff::Timestamp;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::Instant;
+
+use crate::identity;
+use crate::lock;
+use crate::supervise::backoff::Backoff;
+use crate::supervise::logs;
+use crate::supervise::server::{Ended, Server, find_unnoted};
+use crate::supervise::state::{Files, Phase, Running, State};
+use crate::supervise::unit::Unit;
+
+/// How often the log's size is looked at.
+const LOG_CHECK: Duration = Duration::from_secs(10);
+
+/// Runs until the process has been stopped. The caller is a process of its own.
+///
+/// # Errors
+/// When the unit cannot be read or nothing can be written down. A second supervisor of the same
+/// unit ends at once, without an error.
+pub async fn run(run_dir: &Path) -> Result<()> {
+    // A session of our own: the terminal's end must not end us. It fails where we lead one already.
+    let _ = rustix::process::setsid();
+    let files = Files::new(run_dir);
+    let Some(_lock) = lock::try_take(&files.supervisor_lock())? else {
+        return Ok(());
+    };
+    let mut stop = Stop::new()?;
+    let unit = Unit::load(run_dir)?
+        .with_context(|| format!("{} has no unit to supervise", run_dir.display()))?;
+    let supervisor = Supervisor { unit, files };
+    // Before our pid is known: whoever sees it must not read how the last run ended.
+    supervisor.note(Phase::Waiting, 0, None)?;
+    let own = identity::of(i32::try_from(std::process::id())?)?;
+    supervisor.files.write_supervisor(&own)?;
+    let result = supervisor.keep_running(&mut stop).await;
+    Files::new(run_dir).clear_supervisor()?;
+    result
+}
+
+struct Supervisor {
+    unit: Unit,
+    files: Files,
+}
+
+impl Supervisor {
+    async fn keep_running(&self, stop: &mut Stop) -> Result<()> {
+        let mut backoff = Backoff::default();
+        let mut restarts = 0;
+        let mut last_exit = None;
+        loop {
+            let began = Instant::now();
+            let ended = match self.obtain(restarts == 0) {
+                Ok(mut server) => {
+                    self.note(Phase::Running, restarts, last_exit.clone())?;
+                    match self.attend(&mut server, stop).await? {
+                        Some(ended) => ended,
+                        None => return self.finish(restarts, None),
+                    }
+                }
+                Err(error) => Ended::Crashed(format!("{error:#}")),
+            };
+            self.files.clear_server()?;
+            let reason = match ended {
+                Ended::Stopped(reason) => return self.finish(restarts, Some(reason)),
+                Ended::Crashed(reason) => reason,
+            };
+            let pause = backoff.crashed(began.elapsed());
+            tracing::warn!(
+                unit = self.unit.name,
+                reason,
+                ?pause,
+                "crashed, starting it again"
+            );
+            last_exit = Some(reason.clone());
+            restarts += 1;
+            self.note(Phase::Waiting, restarts, Some(reason))?;
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = stop.asked() => return self.finish(restarts, None),
+            }
+        }
+    }
+
+    /// The process as noted, if it runs; else a fresh one.
+    ///
+    /// Only at `first` is an unnoted one looked for: after a crash what still carries our mark are
+    /// the dead server's own children, which end by themselves.
+    fn obtain(&self, first: bool) -> Result<Server> {
+        let noted = self.files.read_server()?.map(|running| running.process);
+        let unnoted = first.then(|| find_unnoted(&self.unit)).flatten();
+        for candidate in noted.into_iter().chain(unnoted) {
+            if let Some(server) = Server::adopt(&candidate) {
+                tracing::info!(unit = self.unit.name, pid = candidate.pid, "taken over");
+                self.note_server(&server)?;
+                return Ok(server);
+            }
+        }
+        let server = Server::launch(&self.unit)?;
+        self.note_server(&server)?;
+        Ok(server)
+    }
+
+    fn note_server(&self, server: &Server) -> Result<()> {
+        self.files.write_server(&Running {
+            process: server.identity().clone(),
+            fingerprint: self.unit.fingerprint(),
+        })
+    }
+
+    /// Stays with the process until it ends by itself, or (`None`) until it was stopped on demand.
+    async fn attend(&self, server: &mut Server, stop: &mut Stop) -> Result<Option<Ended>> {
+        let mut check = tokio::time::interval(LOG_CHECK);
+        loop {
+            tokio::select! {
+                ended = server.ended() => return Ok(Some(ended)),
+                () = stop.asked() => {
+                    let grace = Duration::from_millis(self.unit.stop_grace_ms);
+                    server.stop(self.unit.stop_signal.signal(), grace).await?;
+                    return Ok(None);
+                }
+                _ = check.tick() => {
+                    if let Err(error) = logs::rotate(&self.unit.log, logs::MAX_BYTES, logs::KEEP) {
+                        tracing::warn!(unit = self.unit.name, "{error:#}");
+                    }
+                }
+            }
+        }
+    }
+
+    fn finish(&self, restarts: u32, reason: Option<String>) -> Result<()> {
+        self.files.clear_server()?;
+        self.note(Phase::Stopped, restarts, reason)
+    }
+
+    fn note(&self, phase: Phase, restarts: u32, reason: Option<String>) -> Result<()> {
+        self.files.write_state(&State {
+            phase,
+            since: Timestamp::now(),
+            restarts,
+            reason,
+        })
+    }
+}
+
+/// Somebody asks us to stop.
+struct Stop {
+    term: Signal,
+    int: Signal,
+    _hang_up: Signal,
+}
+
+impl Stop {
+    fn new() -> Result<Self> {
+        let listen = |kind| signal(kind).context("cannot listen for signals");
+        Ok(Self {
+            term: listen(SignalKind::terminate())?,
+            int: listen(SignalKind::interrupt())?,
+            // Listened to so that a closing terminal does not end us.
+            _hang_up: listen(SignalKind::hangup())?,
+        })
+    }
+
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.term.recv() => {}
+            _ = self.int.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! Waiting with a deadline and a reason.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// What one look at a condition found.
+pub enum Look<T, E> {
+    /// It holds.
+    Done(T),
+    /// Not yet, and this is what is missing.
+    NotYet(String),
+    /// It never will.
+    Hopeless(E),
+}
+
+/// Why waiting ended without success.
+pub enum Gave<E> {
+    /// The deadline passed; the text is what was missing at the last look.
+    TimedOut(String),
+    /// Waiting on made no sense.
+    Hopeless(E),
+}
+
+/// Looks until the condition holds, cannot hold any more, or `limit` has passed.
+///
+/// `missing` hears each new reason once.
+///
+/// # Errors
+/// [`Gave`], with the last reason.
+pub async fn until<T, E, F>(
+    limit: Duration,
+    mut missing: impl FnMut(&str),
+    mut look: impl FnMut() -> F,
+) -> Result<T, Gave<E>>
+where
+    F: Future<Output = Look<T, E>>,
+{
+    let end = Instant::now() + limit;
+    let mut last = String::from("nothing was seen yet");
+    loop {
+        match tokio::time::timeout_at(end, look()).await {
+            Ok(Look::Done(value)) => return Ok(value),
+            Ok(Look::Hopeless(why)) => return Err(Gave::Hopeless(why)),
+            Ok(Look::NotYet(why)) => {
+                if why != last {
+                    missing(&why);
+                    last = why;
+                }
+            }
+            Err(_) => return Err(Gave::TimedOut(last)),
+        }
+        if Instant::now() + PAUSE > end {
+            return Err(Gave::TimedOut(last));
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Between two looks: short beside any server's start, long beside the cost of a look.
+const PAUSE: Duration = Duration::from_millis(50);
+
+#[cfg(test)]
+mod tests {
+    use super::{Gave, Look, until};
+    use std::time::Duration;
+
+    #[tokio::test]
+    async fn says_each_reason_once_and_the_last_one_at_the_deadline() {
+        let mut heard = Vec::new();
+        let mut looks = 0;
+        let gave = until::<(), (), _>(
+            Duration::from_millis(300),
+            |why| heard.push(why.to_owned()),
+            || {
+                looks += 1;
+                let why = if looks < 3 { "first" } else { "second" };
+                async move { Look::NotYet(why.to_owned()) }
+            },
+        )
+        .await;
+        assert!(matches!(gave, Err(Gave::TimedOut(why)) if why == "second"));
+        assert_eq!(heard, ["first", "second"]);
+    }
+
+    #[tokio::test]
+    async fn a_look_that_hangs_does_not_outlive_the_deadline() {
+        let gave =
+            until::<(), (), _>(Duration::from_millis(50), |_| {}, || std::future::pending()).await;
+        assert!(matches!(gave, Err(Gave::TimedOut(_))));
+    }
+}

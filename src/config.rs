@@ -1,0 +1,49 @@
+//! `comind-ops config {check,schema}`: the collector's configuration.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+use comind_collector::config;
+use serde_json::json;
+
+use crate::output::Output;
+
+/// The arguments.
+#[derive(Args, Debug)]
+pub(crate) struct Config {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Say whether a configuration can be used, and if not, where it is wrong and how to mend it
+    Check {
+        /// The configuration
+        file: PathBuf,
+    },
+    /// Print the JSON Schema of the configuration
+    Schema,
+}
+
+impl Config {
+    /// Does what is asked.
+    pub(crate) fn run(self, out: &Output) -> Result<()> {
+        match self.what {
+            What::Check { file } => {
+                let config = config::load(&file)?;
+                let targets = config.targets.len();
+                let text = format!("{}: good, {targets} targets\n", file.display());
+                out.answer(
+                    &text,
+                    &json!({ "file": file, "good": true, "targets": targets }),
+                )
+            }
+            What::Schema => {
+                let schema = config::schema();
+                out.print(&format!("{}\n", serde_json::to_string_pretty(&schema)?))
+            }
+        }
+    }
+}

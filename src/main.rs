@@ -1,0 +1,127 @@
+//! `comind-ops`: the command line. Wiring only: what is done is in the libraries.
+
+mod completions;
+mod config;
+mod exit;
+mod logging;
+mod output;
+mod place;
+mod probe;
+mod serve;
+mod services;
+mod supervise;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::output::{Output, Wishes};
+use crate::place::HomeArgs;
+
+/// Watches a platform and brings it up.
+#[derive(Debug, Parser)]
+#[command(name = "comind-ops", version = VERSION, max_term_width = 100)]
+#[command(
+    after_help = "Exit codes: 0 done, 1 failed, 2 a plan would change something, \
+                        64 wrong usage, 78 wrong configuration"
+)]
+struct Cli {
+    /// Say everything as JSON, one object a line
+    #[arg(long, global = true)]
+    json: bool,
+    /// Answer every question with yes
+    #[arg(long, short, global = true)]
+    yes: bool,
+    /// No progress, only answers, warnings and errors
+    #[arg(long, short, global = true)]
+    quiet: bool,
+    /// The form of log lines
+    #[arg(
+        long,
+        value_enum,
+        env = "COMIND_LOG_FORMAT",
+        default_value_t,
+        global = true
+    )]
+    log_format: logging::Format,
+    #[command(flatten)]
+    home: HomeArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// The version with the commit that it was built from.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("COMIND_COMMIT"), ")");
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The data services: PostgreSQL, MinIO, Redis, ElasticMQ
+    Services(services::Services),
+    /// Watch what a configuration names: metrics, API, live page
+    Serve(serve::Serve),
+    /// Look once at one target; exit 0 if it is up, 1 if not
+    Probe(probe::Probe),
+    /// Check a configuration, or print its schema
+    Config(config::Config),
+    /// Print a script for tab completion
+    Completions(completions::Completions),
+    #[command(hide = true)]
+    Supervise(supervise::Supervise),
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are answers, not errors. Nothing to be done if nobody reads them.
+            let _ = error.print();
+            let code = if error.use_stderr() {
+                exit::USAGE
+            } else {
+                exit::DONE
+            };
+            return ExitCode::from(code);
+        }
+    };
+    let out = Output::new(Wishes {
+        json: cli.json,
+        quiet: cli.quiet,
+        yes: cli.yes,
+    });
+    run(cli, &out).unwrap_or_else(|error| {
+        out.failed(&error);
+        exit::code(&error)
+    })
+}
+
+fn run(cli: Cli, out: &Output) -> Result<ExitCode> {
+    if let Command::Supervise(supervise) = cli.command {
+        // A process of its own with little to do: it brings its own small runtime.
+        return supervise.run().map(|()| ExitCode::SUCCESS);
+    }
+    let serving = matches!(cli.command, Command::Serve(_));
+    if serving || std::env::var_os("COMIND_LOG").is_some() {
+        logging::init(cli.log_format);
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    runtime.block_on(Box::pin(dispatch(cli, out)))
+}
+
+async fn dispatch(cli: Cli, out: &Output) -> Result<ExitCode> {
+    match cli.command {
+        Command::Services(services) => services.run(&cli.home, out).await?,
+        Command::Serve(serve) => serve.run().await?,
+        Command::Probe(probe) => {
+            let up = probe.run(out).await?;
+            return Ok(ExitCode::from(if up { exit::DONE } else { exit::FAILED }));
+        }
+        Command::Config(config) => config.run(out)?,
+        Command::Completions(completions) => completions.run(out)?,
+        Command::Supervise(_) => {}
+    }
+    Ok(ExitCode::SUCCESS)
+}
