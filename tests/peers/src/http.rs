@@ -59,11 +59,11 @@ pub(crate) async fn exchange(
 /// GET `path`; an error unless the status is 2xx. Hands the text out.
 pub async fn get(addr: SocketAddr, path: &str) -> Result<String> {
     let request = Request::get(path).body(Full::default())?;
-    text(send(addr, request).await?)
+    text(&send(addr, request).await?)
 }
 
 /// The answer's text; an error with it unless the status is 2xx.
-pub fn text(response: Response<Bytes>) -> Result<String> {
+pub fn text(response: &Response<Bytes>) -> Result<String> {
     let status = response.status();
     let text = String::from_utf8_lossy(response.body()).into_owned();
     if !status.is_success() {

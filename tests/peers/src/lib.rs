@@ -5,13 +5,16 @@
 //! Knows nothing of what is tested with it: no crate of this workspace is
 //! imported here.
 
+pub mod elasticmq;
 pub mod http;
+pub mod minio;
 pub mod peer;
 pub mod port;
 pub mod postgres;
 pub mod process;
 pub mod redis;
 pub mod relay;
+pub mod signed;
 pub mod tls;
 pub mod tool;
 pub mod wait;
