@@ -3,6 +3,7 @@
 //! Must not know HTTP, nor where snapshots come from.
 
 mod assets;
+mod band;
 mod facts;
 mod format;
 mod overall;
@@ -27,7 +28,9 @@ use assets::{VERSION, address, icon};
 /// told in full above them.
 const FEW: usize = 60;
 /// How many targets that need attention are told in full when there are many.
-const TOLD: usize = 40;
+const TOLD: usize = 8;
+/// How many more of them unfold.
+const FOLDED: usize = 100;
 
 /// The whole document. `build` is the version of the running program.
 pub fn render(snapshot: &Snapshot, now: Timestamp, build: &str) -> Markup {
@@ -72,7 +75,7 @@ pub fn live(snapshot: &Snapshot, now: Timestamp) -> Markup {
             data-icon=(icon(snapshot.health())) data-version=(format!("{VERSION:016x}"))
             data-at=(format::clock(now, now)) data-count=(count) data-refresh-ms=(refresh_ms(count)) {
             (overall::banner(snapshot, now))
-            @if count == 0 { (nothing_to_watch()) } @else {
+            @if count == 0 { (nothing_to_watch(snapshot.complete)) } @else {
                 div class="board" {
                     div class="groups" {
                         @if count > FEW { (attention(snapshot, now)) }
@@ -115,7 +118,7 @@ fn group(snapshot: &Snapshot, now: Timestamp, required: bool) -> Markup {
                 h2 id=(id) { (name) " " span class="number" { (states().count()) } }
                 ul class="tiles" {
                     @for state in states() {
-                        @if small { (tile::small(state)) } @else { (tile::full(state, now)) }
+                        @if small { (tile::small(state)) } @else { (tile::full(state, snapshot, now)) }
                     }
                 }
             }
@@ -125,23 +128,37 @@ fn group(snapshot: &Snapshot, now: Timestamp, required: bool) -> Markup {
 
 /// Among many small tiles: those that are not well, told in full, worst first.
 fn attention(snapshot: &Snapshot, now: Timestamp) -> Markup {
-    let mut unwell: Vec<&Arc<State>> = overall::unwell(snapshot);
-    let left_out = unwell.len().saturating_sub(TOLD);
-    unwell.truncate(TOLD);
+    let unwell: Vec<&Arc<State>> = overall::unwell(snapshot);
+    let (told, rest) = unwell.split_at(unwell.len().min(TOLD));
+    let left_out = rest.len().saturating_sub(FOLDED);
     html! {
         @if !unwell.is_empty() {
             section class="group attention" aria-labelledby="attention" {
-                h2 id="attention" { "Needs attention " span class="number" { (unwell.len() + left_out) } }
-                ul class="tiles" { @for state in unwell { (tile::told(state, now)) } }
+                h2 id="attention" { "Needs attention " span class="number" { (unwell.len()) } }
+                ul class="tiles" { @for state in told { (tile::told(state, now)) } }
+                @if !rest.is_empty() {
+                    details {
+                        summary { (format::plural(rest.len() - left_out, "other")) }
+                        ul class="tiles" { @for state in rest.iter().take(FOLDED) { (tile::told(state, now)) } }
+                    }
+                }
                 @if left_out > 0 {
-                    p class="more" { "and " (format::plural(left_out, "other target")) ", marked below" }
+                    p class="more" { "and " (format::plural(left_out, "other")) ", marked below" }
                 }
             }
         }
     }
 }
 
-fn nothing_to_watch() -> Markup {
+fn nothing_to_watch(complete: bool) -> Markup {
+    if !complete {
+        return html! {
+            section class="empty" aria-labelledby="empty" {
+                h2 id="empty" { "Starting" }
+                p { "The config is being taken in; its targets appear here in a moment." }
+            }
+        };
+    }
     html! {
         section class="empty" aria-labelledby="empty" {
             h2 id="empty" { "Nothing is watched yet" }
@@ -169,7 +186,7 @@ fn header(now: Timestamp) -> Markup {
             // Only the script can filter; it shows this when there is enough to filter.
             search id="filter" hidden {
                 label class="unseen" for="find" { "Find targets by name or kind" }
-                input id="find" type="search" placeholder="Find by name or kind  ( / )" autocomplete="off" spellcheck="false";
+                input id="find" type="search" placeholder="Find by name or kind" autocomplete="off" spellcheck="false";
                 label class="unseen" for="only" { "Show targets that are" }
                 select id="only" {
                     option value="" { "all" }
@@ -218,7 +235,7 @@ fn shapes() -> Markup {
             }
             symbol id="unknown" viewBox="0 0 24 24" {
                 path d="M12 .8 23.2 12 12 23.2.8 12z" {}
-                path class="mark" d="M9.2 9.6c.2-3.6 5.8-3.4 5.6 0-.1 2-2.8 2-2.8 4.2M12 17v.4" {}
+                path class="mark" d="M7 12h.01M12 12h.01M17 12h.01" {}
             }
         }
     }
@@ -227,6 +244,14 @@ fn shapes() -> Markup {
 /// The shape of one health; its word always stands beside it.
 fn shape(health: Health) -> Markup {
     html! { svg class="shape" aria-hidden="true" { use href=(format!("#{health}")) {} } }
+}
+
+/// A name from the config: kept from turning the direction of what stands around it, and free
+/// to wrap behind dots and the like.
+fn name(name: &str, limit: usize) -> Markup {
+    let shown = text::clip(name, limit);
+    let may_wrap_behind = ['.', '-', '_', '/', ':', '@'];
+    html! { bdi { @for part in shown.split_inclusive(may_wrap_behind) { (part) wbr; } } }
 }
 
 /// A moment as the page shows it: short words, the exact time behind them.

@@ -40,9 +40,18 @@ pub(super) fn delay(length: Duration) -> String {
     }
 }
 
-/// A delay in milliseconds, as transitions carry it.
-pub(super) fn delay_ms(millis: f64) -> String {
-    delay(Duration::try_from_secs_f64(millis / 1e3).unwrap_or_default())
+/// How long something that is over lasted: a [`delay`] while that is short, then a [`span`].
+pub(super) fn lasted(length: Duration) -> String {
+    if length < Duration::from_secs(10) {
+        delay(length)
+    } else {
+        span(length)
+    }
+}
+
+/// Milliseconds, as transitions carry them; nothing for what is no length of time.
+pub(super) fn from_ms(millis: f64) -> Duration {
+    Duration::try_from_secs_f64(millis / 1e3).unwrap_or_default()
 }
 
 /// How long ago something was: tenths of a second while they tell anything, then a [`span`].
@@ -207,9 +216,11 @@ mod tests {
         for (length, text) in cases {
             assert_eq!(delay(length), text);
         }
-        assert_eq!(delay_ms(3.25), "3.25 ms");
-        assert_eq!(delay_ms(f64::NAN), "0 µs");
-        assert_eq!(delay_ms(-1.0), "0 µs");
+        assert_eq!(delay(from_ms(3.25)), "3.25 ms");
+        assert_eq!(delay(from_ms(f64::NAN)), "0 µs");
+        assert_eq!(delay(from_ms(-1.0)), "0 µs");
+        assert_eq!(lasted(us(40_000)), "40.0 ms");
+        assert_eq!(lasted(us(12_500_000)), "12 s");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use comind_model::timestamp::Timestamp;
 use maud::{Markup, html};
 
 use super::assets::anchor;
-use super::{format, moment, shape, text};
+use super::{format, moment, name, shape, text};
 
 /// How many targets the banner names.
 const NAMED: usize = 4;
@@ -18,7 +18,12 @@ const NAMED: usize = 4;
 /// The document's title: the worst first, since tabs are narrow.
 pub(super) fn title(snapshot: &Snapshot) -> String {
     if snapshot.targets.is_empty() {
-        return "(?) nothing watched – comind-ops".to_owned();
+        let what = if snapshot.complete {
+            "nothing watched"
+        } else {
+            "starting"
+        };
+        return format!("(?) {what} – comind-ops");
     }
     for (health, mark) in [
         (Health::Down, '!'),
@@ -102,7 +107,7 @@ fn calm(snapshot: &Snapshot, now: Timestamp) -> Markup {
                 "All " (format::count(number as f64)) " targets work. Nothing has changed for "
                 (moment(since, &format::span(now.since(since)))) "."
             },
-            _ => p class="lede" { "The config names no targets." },
+            _ => p class="lede" { "Nothing is watched." },
         }
     }
 }
@@ -116,7 +121,7 @@ fn causes(unwell: &[&Arc<State>], now: Timestamp) -> Markup {
                 li {
                     (shape(standing.health))
                     span {
-                        a href=(format!("#{}", anchor(&state.target().name))) { bdi { (text::clip(&state.target().name, 80)) } }
+                        a href=(format!("#{}", anchor(&state.target().name))) { (name(&state.target().name, 80)) }
                         " " (standing.health) " for " (moment(standing.since, &format::span(now.since(standing.since))))
                         ": " (text::words(standing.reason.as_str()))
                     }

@@ -82,6 +82,7 @@ impl Sample {
             at: NOW,
             targets: self.states.into(),
             timeline: timeline.into(),
+            complete: true,
         }
     }
 

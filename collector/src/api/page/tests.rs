@@ -2,7 +2,6 @@
 
 use super::samples::{self, FILLING, Fate, NOW, REFUSED, Sample};
 use super::*;
-use comind_model::reason::Reason;
 
 fn page(snapshot: &Snapshot) -> String {
     render(snapshot, NOW, "0.1.0 (abc)").into_string()
@@ -31,7 +30,8 @@ fn all() -> Vec<(&'static str, Snapshot)> {
                 Fate::Silent,
             ),
         ),
-        ("empty", Snapshot::empty(NOW)),
+        ("starting", Snapshot::empty(NOW)),
+        ("empty", Sample::new().done()),
         ("hostile", samples::hostile()),
         ("many", samples::many(1000)),
         ("some", samples::many(40)),
@@ -105,7 +105,8 @@ fn a_health_has_its_word_and_its_shape_and_its_advice() {
         "<use href=\"#unknown\">",
         "<use href=\"#up\">",
         "connect to 127.0.0.1:5432: connection refused",
-        Reason::Refused.advice(),
+        "Start the server, or correct host and port in <code>url</code>.",
+        "last hour: down 12 s",
         "seen 3.24 ms after: connection closed",
         "Latency of the last 60 looks",
         "12 of 100",
@@ -131,8 +132,9 @@ fn titles_say_the_worst_first() {
     assert_eq!(title(&of(REFUSED)), "(!) 1 down – comind-ops");
     assert_eq!(title(&of(FILLING)), "(~) 1 degraded – comind-ops");
     assert_eq!(title(&of(Fate::Silent)), "(?) 1 unknown – comind-ops");
+    assert_eq!(title(&Snapshot::empty(NOW)), "(?) starting – comind-ops");
     assert_eq!(
-        title(&Snapshot::empty(NOW)),
+        title(&Sample::new().done()),
         "(?) nothing watched – comind-ops"
     );
 }
@@ -181,7 +183,9 @@ fn a_thousand_targets_stay_small() {
 
 #[test]
 fn an_empty_config_says_what_to_do() {
-    let html = page(&Snapshot::empty(NOW));
+    let starting = page(&Snapshot::empty(NOW));
+    assert!(starting.contains("Starting") && !starting.contains("Nothing is watched yet"));
+    let html = page(&Sample::new().done());
     assert!(html.contains("Nothing is watched yet") && html.contains("targets:"));
     assert!(
         html.contains("data-health=\"unknown\""),

@@ -34,10 +34,11 @@ pub(super) fn clip(text: &str, limit: usize) -> String {
 
 /// How fast a transition was seen, and counted from what.
 pub(super) fn detected(event: &Event) -> String {
-    let delay = format::delay_ms(event.detected_ms);
+    let length = format::from_ms(event.detected_ms);
+    let (delay, lasted) = (format::delay(length), format::lasted(length));
     match (&event.hint, event.from, event.to) {
-        (_, Health::Down, Health::Up | Health::Degraded) => format!("out for {delay}"),
-        (_, _, Health::Unknown) => format!("silent for {delay}"),
+        (_, Health::Down, Health::Up | Health::Degraded) => format!("out for {lasted}"),
+        (_, _, Health::Unknown) => format!("silent for {lasted}"),
         (Some(hint), ..) => format!("seen {delay} after: {}", clip(&words(hint), 40)),
         (None, Health::Unknown, _) => format!("known after {delay}"),
         (None, ..) => format!("seen within {delay}"),

@@ -1,14 +1,15 @@
 //! One target: name, health in word and shape and colour, why and what to do, delay, facts.
-//! Must not know other targets.
+//! Must not decide by other targets.
 
 use comind_model::health::Health;
 use comind_model::reason::Reason;
+use comind_model::snapshot::Snapshot;
 use comind_model::state::State;
 use comind_model::timestamp::Timestamp;
 use maud::{Markup, html};
 
 use super::assets::anchor;
-use super::{facts, format, moment, shape, sparkline, text};
+use super::{band, facts, format, moment, shape, sparkline, text};
 
 /// A name longer than this is cut; configs hold whatever people put there.
 const NAME: usize = 120;
@@ -16,14 +17,15 @@ const NAME: usize = 120;
 const MESSAGE: usize = 400;
 
 /// A target with all that is known of it.
-pub(super) fn full(state: &State, now: Timestamp) -> Markup {
+pub(super) fn full(state: &State, snapshot: &Snapshot, now: Timestamp) -> Markup {
     let anchor = anchor(&state.target().name);
     html! {
         li class=(format!("tile {}", state.standing().health)) id=(anchor) data-name=(name(state))
             data-kind=(state.target().kind) data-health=(state.standing().health) {
             (head(state, now))
             (why(state))
-            (delay(state, now))
+            (delay(state))
+            (band::picture(state, snapshot, now))
             (facts::list(&state.facts(), now))
         }
     }
@@ -69,7 +71,7 @@ fn head(state: &State, now: Timestamp) -> Markup {
     html! {
         div class="head" {
             (shape(standing.health))
-            h3 { bdi { (name(state)) } }
+            h3 { (super::name(&state.target().name, NAME)) }
             p class="word" { (text::capital(standing.health)) }
             p class="what" {
                 @if !same { (target.kind) " · " }
@@ -89,24 +91,33 @@ fn why(state: &State) -> Markup {
                 @if !standing.message.is_empty() {
                     p class="message" { bdi { (text::clip(&standing.message, MESSAGE)) } }
                 }
-                @if !standing.reason.advice().is_empty() { p class="advice" { (standing.reason.advice()) } }
+                @if !standing.reason.advice().is_empty() { p class="advice" { (advice(standing.reason.advice())) } }
             }
         }
     }
 }
 
-fn delay(state: &State, now: Timestamp) -> Markup {
+/// Advice marks words of the config with backticks, as the log and the terminal show them.
+fn advice(words: &str) -> Markup {
+    html! {
+        @for (index, part) in words.split('`').enumerate() {
+            @if index % 2 == 0 { (part) } @else { code { (part) } }
+        }
+    }
+}
+
+fn delay(state: &State) -> Markup {
     html! {
         div class="delay" {
             p class="now" {
-                @match state.latency() {
-                    Some(latency) => { span class="unseen" { "latency " } (format::delay(latency)) },
-                    None if state.last_seen().is_some() => "no answer",
-                    None => "not looked at yet",
+                @match (state.standing().health, state.latency()) {
+                    (Health::Up | Health::Degraded, Some(latency)) => {
+                        span class="unseen" { "latency " } (format::delay(latency))
+                    },
+                    (Health::Unknown, _) if state.last_seen().is_none() => "not looked at yet",
+                    (_, Some(latency)) => { "last answer in " (format::delay(latency)) },
+                    (_, None) => "no answer",
                 }
-            }
-            @if let Some(seen) = state.last_seen() {
-                p class="looked" { "looked " (moment(seen, &format::age(now.since(seen)))) " ago" }
             }
             (sparkline::picture(state.latencies()))
         }

@@ -8,7 +8,7 @@ use comind_model::timestamp::Timestamp;
 use maud::{Markup, html};
 
 use super::assets::anchor;
-use super::{format, moment, shape, text};
+use super::{format, moment, name, shape, text};
 
 /// How many transitions are shown; the others are in the history.
 const SHOWN: usize = 50;
@@ -43,7 +43,7 @@ fn entry(event: &Event, now: Timestamp) -> Markup {
             (shape(event.to))
             p class="happened" {
                 (moment(event.at, &format::clock(event.at, now))) " "
-                a href=(format!("#{}", anchor(&event.target))) { bdi { (text::clip(&event.target, 80)) } } " "
+                a href=(format!("#{}", anchor(&event.target))) { (name(&event.target, 80)) } " "
                 span class="turn" { (event.from) " → " b { (event.to) } }
             }
             @if event.reason != Reason::Ok {
