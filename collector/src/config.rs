@@ -32,6 +32,9 @@ use self::target::{TargetConfig, Targets};
 /// The largest config file.
 const MAX_BYTES: u64 = 8 * 1024 * 1024;
 
+/// So many problems are shown; mending these is work enough for one round.
+const SHOWN_PROBLEMS: usize = 50;
+
 /// What the config says, checked as far as it can be without asking the targets.
 #[derive(Debug)]
 pub struct Config {
@@ -66,11 +69,14 @@ pub struct ConfigError {
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, problem) in self.problems.iter().enumerate() {
+        for (index, problem) in self.problems.iter().take(SHOWN_PROBLEMS).enumerate() {
             let separator = if index == 0 { "" } else { "\n" };
             write!(f, "{separator}{problem}")?;
         }
-        Ok(())
+        match self.problems.len().saturating_sub(SHOWN_PROBLEMS) {
+            0 => Ok(()),
+            more => write!(f, "\n… and {more} more problems"),
+        }
     }
 }
 
@@ -167,12 +173,8 @@ impl Reader {
             );
             self.problems.push(root.error(message));
         }
-        for entry in root.entries() {
-            if !sections::KEYS.contains(&&*entry.key) {
-                let error = de::unknown_key(&entry.key, sections::KEYS.iter().copied());
-                self.problems.push(error.at(&entry.place));
-            }
-        }
+        let known = sections::KEYS.iter().copied();
+        self.problems.extend(de::unknown_keys(root, known));
     }
 
     /// A section, or its default where it is not given or wrong.

@@ -27,6 +27,7 @@ impl de::Error for NodeError {
 
     fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
         let help = suggest::help(variant, expected.iter().copied());
+        let variant = suggest::shown(variant);
         Self::message(format!("unknown value `{variant}`; {help}"))
     }
 
@@ -39,13 +40,25 @@ impl de::Error for NodeError {
     }
 }
 
+/// So many unknown keys of one map are told.
+const MOST_UNKNOWN: usize = 100;
+
+/// An error for each key of a map that is not allowed.
+pub(super) fn unknown_keys<'a>(
+    node: &Node,
+    allowed: impl Iterator<Item = &'a str> + Clone,
+) -> Vec<NodeError> {
+    let unknown = |entry: &&Entry| !allowed.clone().any(|key| key == &*entry.key);
+    let unknown = node.entries().iter().filter(unknown).take(MOST_UNKNOWN);
+    unknown
+        .map(|entry| unknown_key(&entry.key, allowed.clone()).at(&entry.place))
+        .collect()
+}
+
 /// The error for a key that is not known, without its place.
-pub(super) fn unknown_key<'a>(
-    key: &str,
-    allowed: impl IntoIterator<Item = &'a str> + Clone,
-) -> NodeError {
+fn unknown_key<'a>(key: &str, allowed: impl IntoIterator<Item = &'a str> + Clone) -> NodeError {
     let help = suggest::help(key, allowed);
-    NodeError::message(format!("unknown key `{key}`; {help}"))
+    NodeError::message(format!("unknown key `{}`; {help}", suggest::shown(key)))
 }
 
 /// What was found, without its value: that may be a secret.
@@ -87,6 +100,16 @@ impl Node {
             )));
         }
         scalar.text.parse().map_err(|_| self.wrong(expected))
+    }
+
+    /// YAML's infinities and "not a number" are refused: no setting means them.
+    fn fraction(&self) -> Result<f64, NodeError> {
+        const EXPECTED: &str = "a number such as 0.5";
+        let number: f64 = self.number(EXPECTED)?;
+        if !number.is_finite() {
+            return Err(self.wrong(EXPECTED));
+        }
+        Ok(number)
     }
 }
 
@@ -137,12 +160,11 @@ impl<'de> Deserializer<'de> for &Node {
     }
 
     fn deserialize_f32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, NodeError> {
-        let number = self.number::<f32>("a number such as 0.5")?;
-        self.settle(visitor.visit_f32(number))
+        self.deserialize_f64(visitor)
     }
 
     fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, NodeError> {
-        let number = self.number::<f64>("a number such as 0.5")?;
+        let number = self.fraction()?;
         self.settle(visitor.visit_f64(number))
     }
 
@@ -299,7 +321,7 @@ fn any_scalar<'de, V: Visitor<'de>>(scalar: &Scalar, visitor: V) -> Result<V::Va
     }
     let number = text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.'));
     match text.parse::<f64>() {
-        Ok(value) if number => visitor.visit_f64(value),
+        Ok(value) if number && value.is_finite() => visitor.visit_f64(value),
         _ => visitor.visit_str(text),
     }
 }

@@ -9,6 +9,8 @@ use std::time::Duration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, Deserializer, Error};
 
+use super::suggest::shown;
+
 /// A duration: a whole number with its unit (`ms`, `s`, `m` or `h`).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Span(pub Duration);
@@ -58,7 +60,7 @@ impl FromStr for Span {
 }
 
 fn not_a_duration(text: &str) -> String {
-    let shown: String = text.chars().take(40).collect();
+    let shown = shown(text);
     format!(
         "`{shown}` is no duration; write a whole number and ms, s, m or h, such as 250ms, 5s or 1h"
     )

@@ -12,7 +12,7 @@ use super::node::{Entry, Node, Scalar, Value};
 /// Keys with this ending name a file.
 const SUFFIX: &str = "_file";
 
-/// Larger files are no secrets and no certificates; only their size counts.
+/// Larger files are no secrets and no certificates; they are not read.
 const MAX_BYTES: u64 = 4 * 1024 * 1024;
 
 /// The folder of the config file, where relative paths begin.
@@ -67,8 +67,7 @@ fn named_file(entry: &Entry) -> Option<&Scalar> {
     }
 }
 
-/// The files that these settings name.
-pub(super) fn named(node: &Node) -> Vec<PathBuf> {
+fn named(node: &Node) -> Vec<PathBuf> {
     match &node.value {
         Value::Scalar(_) => Vec::new(),
         Value::List(items) => items.iter().flat_map(named).collect(),
@@ -83,12 +82,21 @@ fn named_by(entry: &Entry) -> Vec<PathBuf> {
     }
 }
 
-/// What a file held, told by its hash so that no secret is kept; `None` if it cannot be read.
-pub(super) fn fingerprint(path: &Path) -> Option<u64> {
-    let bytes = bounded(path, MAX_BYTES).ok()?;
-    let mut hasher = DefaultHasher::new();
-    bytes.hash(&mut hasher);
-    Some(hasher.finish())
+/// A file and what it held, told by its hash so that no secret is kept; `None` if it cannot
+/// be read.
+pub(super) type Fingerprint = (PathBuf, Option<u64>);
+
+/// The files that these settings name, as they are now.
+pub(super) fn fingerprints(node: &Node) -> Vec<Fingerprint> {
+    let of = |path: PathBuf| {
+        let hash = bounded(&path, MAX_BYTES).ok().map(|bytes| {
+            let mut hasher = DefaultHasher::new();
+            bytes.hash(&mut hasher);
+            hasher.finish()
+        });
+        (path, hash)
+    };
+    named(node).into_iter().map(of).collect()
 }
 
 /// Reads a whole regular file, or fails if it is larger than `most` bytes.

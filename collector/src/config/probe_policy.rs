@@ -6,6 +6,8 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 use url::Url;
 
+use super::suggest::shown;
+
 /// What `/probe?target=URL` may look at. Empty: nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -37,7 +39,9 @@ impl Pattern {
         let Some(host) = url.host_str() else {
             return false;
         };
-        self.scheme == url.scheme() && glob(&self.host, host) && self.fits_port(url)
+        self.scheme == url.scheme()
+            && glob(&self.host, &host.to_ascii_lowercase())
+            && self.fits_port(url)
     }
 
     fn fits_port(&self, url: &Url) -> bool {
@@ -54,7 +58,10 @@ impl std::str::FromStr for Pattern {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || {
-            format!("`{text}` is no pattern; write SCHEME://HOST:PORT such as http://127.0.0.1:*")
+            format!(
+                "`{}` is no pattern; write SCHEME://HOST:PORT such as http://127.0.0.1:*",
+                shown(text)
+            )
         };
         let (scheme, rest) = text.split_once("://").ok_or_else(wrong)?;
         if rest.contains(['/', '@', '?', '#']) {

@@ -10,6 +10,7 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 
 use super::duration::Span;
+use super::suggest::shown;
 use super::target::Schedule;
 use crate::secret::SecretUrl;
 
@@ -137,8 +138,9 @@ pub struct Notify {
 fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
     let text = String::deserialize(deserializer)?;
     text.parse().map_err(|_| {
+        let shown = shown(&text);
         D::Error::custom(format!(
-            "`{text}` is no address; write IP:PORT such as 127.0.0.1:9600, or [::1]:9600"
+            "`{shown}` is no address; write IP:PORT such as 127.0.0.1:9600, or [::1]:9600"
         ))
     })
 }

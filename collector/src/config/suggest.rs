@@ -2,6 +2,15 @@
 
 use super::node::listed;
 
+/// A word of the config in a message, cut to a length that can be read.
+pub(super) fn shown(word: &str) -> String {
+    const MOST: usize = 60;
+    match word.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}…", &word[..end]),
+        None => word.to_owned(),
+    }
+}
+
 /// What to add to an error about an unknown word: the nearest one, and all that are allowed.
 pub(super) fn help<'a>(
     unknown: &str,
@@ -37,20 +46,25 @@ fn simplified(word: &str) -> String {
     kept.flat_map(char::to_lowercase).collect()
 }
 
-/// How many letters have to be put in, taken out or changed (Levenshtein).
+/// How many letters have to be put in, taken out, changed, or swapped with their neighbour
+/// (optimal string alignment).
 fn distance(a: &str, b: &str) -> usize {
+    let a: Vec<char> = a.chars().collect();
     let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = i;
-        row[0] = i + 1;
-        for (j, to) in b.iter().enumerate() {
-            let change = diagonal + usize::from(from != *to);
-            diagonal = row[j + 1];
-            row[j + 1] = change.min(row[j] + 1).min(diagonal + 1);
+    let mut rows = vec![(0..=b.len()).collect::<Vec<usize>>()];
+    for i in 1..=a.len() {
+        let mut row = vec![i];
+        for j in 1..=b.len() {
+            let changed = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+            let mut least = changed.min(rows[i - 1][j] + 1).min(row[j - 1] + 1);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                least = least.min(rows[i - 2][j - 2] + 1);
+            }
+            row.push(least);
         }
+        rows.push(row);
     }
-    row[b.len()]
+    rows[a.len()][b.len()]
 }
 
 #[cfg(test)]
@@ -62,7 +76,7 @@ mod tests {
         let known = ["interval", "timeout", "deep_interval", "url"];
         assert_eq!(nearest("intervall", known), Some("interval"));
         assert_eq!(nearest("deepInterval", known), Some("deep_interval"));
-        assert_eq!(nearest("ulr", known), None);
+        assert_eq!(nearest("ulr", known), Some("url"));
         assert_eq!(nearest("URL", known), Some("url"));
         assert_eq!(nearest("colour", known), None);
         assert_eq!(nearest(&"x".repeat(100_000), known), None);
@@ -73,5 +87,6 @@ mod tests {
         assert_eq!(distance("", "abc"), 3);
         assert_eq!(distance("kitten", "sitting"), 3);
         assert_eq!(distance("same", "same"), 0);
+        assert_eq!(distance("redsi", "redis"), 1);
     }
 }

@@ -12,9 +12,9 @@ use comind_model::thresholds::Thresholds;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::de::unknown_key;
+use super::de::unknown_keys;
 use super::duration::Span;
-use super::files::{self, Folder};
+use super::files::{self, Fingerprint, Folder};
 use super::node::{Node, NodeError, Value, listed};
 use super::sections::Defaults;
 use super::{schema, suggest};
@@ -23,6 +23,9 @@ use crate::probe::Probe;
 
 /// The most targets.
 pub(super) const MAX_TARGETS: usize = 10_000;
+
+/// After so many problems further targets are not read.
+const MOST_PROBLEMS: usize = 1_000;
 
 /// The keys that every kind of target has.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -100,7 +103,7 @@ pub struct Identity {
     target: Arc<Target>,
     schedule: Schedule,
     settings: Node,
-    files: Vec<(PathBuf, Option<u64>)>,
+    files: Vec<Fingerprint>,
 }
 
 impl fmt::Debug for Identity {
@@ -203,6 +206,9 @@ impl<'a> Targets<'a> {
         }
         for item in items {
             let before = self.problems.len();
+            if before >= MOST_PROBLEMS {
+                break;
+            }
             if let Some(target) = self.target(item) {
                 self.targets.push(target);
             }
@@ -233,30 +239,37 @@ impl<'a> Targets<'a> {
             return None;
         }
         let kind = self.kind(item);
-        let common = self.common(item, kind);
-        let settings = kind.and_then(|kind| self.settings(item, kind));
-        Some(self.assemble(kind?, common?, settings?))
+        let common = self.common(item);
+        let built = kind.and_then(|kind| self.settings(item, kind));
+        Some(self.assemble(common?, built?))
     }
 
     fn kind(&mut self, item: &Node) -> Option<&'static Kind> {
-        let node = item.get("kind")?;
+        let all = || kinds::KINDS.iter().map(|kind| kind.name);
+        let Some(node) = item.get("kind") else {
+            let message = format!(
+                "missing key `kind`; add `kind: …`, one of {}",
+                listed(all())
+            );
+            self.problems.push(item.error(message));
+            return None;
+        };
         let word = text(node)?;
         let found = kinds::find(word);
         if found.is_none() {
-            let help = suggest::help(word, kinds::KINDS.iter().map(|kind| kind.name));
-            self.problems
-                .push(node.error(format!("unknown kind `{word}`; {help}")));
+            let help = suggest::help(word, all());
+            let message = format!("unknown kind `{}`; {help}", suggest::shown(word));
+            self.problems.push(node.error(message));
         }
         found
     }
 
-    fn common(&mut self, item: &Node, kind: Option<&Kind>) -> Option<Common> {
-        if item.get("kind").is_none() {
-            let all = listed(kinds::KINDS.iter().map(|kind| kind.name));
-            let message = format!("missing key `kind`; add `kind: …`, one of {all}");
-            self.problems.push(item.error(message));
-            return None;
-        }
+    fn common(&mut self, item: &Node) -> Option<Common> {
+        let named = match item.get("name") {
+            Some(node) => text(node).is_none_or(|name| self.good_name(node, name)),
+            None => true,
+        };
+        item.get("kind")?;
         let section = item.with_keys(|key| COMMON.contains(&key));
         let common = match section.read::<Common>() {
             Ok(common) => common,
@@ -265,16 +278,13 @@ impl<'a> Targets<'a> {
                 return None;
             }
         };
-        let good = self.good_name(item, &common.name);
-        let schedule = Schedule::of(&common, self.defaults);
-        let problems = schedule.problems(&section);
-        let fine = good && problems.is_empty() && kind.is_some();
+        let problems = Schedule::of(&common, self.defaults).problems(&section);
+        let fine = named && problems.is_empty();
         self.problems.extend(problems);
         fine.then_some(common)
     }
 
-    fn good_name(&mut self, item: &Node, name: &str) -> bool {
-        let node = item.get("name").unwrap_or(item);
+    fn good_name(&mut self, node: &Node, name: &str) -> bool {
         if !is_name(name) {
             let message = "`name`: write 1 to 63 letters, digits, `.`, `_` or `-`, the first a letter or a digit";
             self.problems.push(node.error(message));
@@ -283,9 +293,8 @@ impl<'a> Targets<'a> {
         match self.names.insert(name.to_owned(), node.place().line) {
             None => true,
             Some(first) => {
-                let message = format!(
-                    "the name is already taken by the target on line {first}; give another"
-                );
+                let message =
+                    format!("`name`: already taken by the target on line {first}; give another");
                 self.problems.push(node.error(message));
                 false
             }
@@ -293,22 +302,24 @@ impl<'a> Targets<'a> {
     }
 
     /// The kind's own settings, without keys that it does not know (those are reported).
-    fn settings(&mut self, item: &Node, kind: &Kind) -> Option<(Node, Box<dyn Probe>)> {
+    fn settings(&mut self, item: &Node, kind: &'static Kind) -> Option<Built> {
         let own = self
             .keys
             .entry(kind.name)
             .or_insert_with(|| schema::own_keys(kind));
-        let allowed = || COMMON.iter().copied().chain(own.iter().map(String::as_str));
-        for entry in item.entries() {
-            if !allowed().any(|key| key == &*entry.key) {
-                self.problems
-                    .push(unknown_key(&entry.key, allowed().collect::<Vec<_>>()).at(&entry.place));
-            }
-        }
+        let allowed = COMMON.iter().copied().chain(own.iter().map(String::as_str));
+        self.problems.extend(unknown_keys(item, allowed));
         let settings = item.with_keys(|key| own.iter().any(|known| known == key));
         let settings = self.folder.resolve(&settings);
+        // Before they are read: a change in between then counts as one at the next reload.
+        let files = files::fingerprints(&settings);
         match (kind.build)(&settings) {
-            Ok(probe) => Some((settings, probe)),
+            Ok(probe) => Some(Built {
+                kind,
+                settings,
+                files,
+                probe,
+            }),
             Err(problem) => {
                 self.problems.push(problem);
                 None
@@ -316,44 +327,42 @@ impl<'a> Targets<'a> {
         }
     }
 
-    fn assemble(
-        &mut self,
-        kind: &'static Kind,
-        common: Common,
-        (settings, probe): (Node, Box<dyn Probe>),
-    ) -> TargetConfig {
+    fn assemble(&mut self, common: Common, built: Built) -> TargetConfig {
         let schedule = Schedule::of(&common, self.defaults);
         let target = Arc::new(Target {
             name: common.name.into(),
-            kind: kind.name,
+            kind: built.kind.name,
             required: common.required,
             thresholds: schedule.thresholds,
             stale_after: schedule.stale_after(),
-            deep: probe.has_deep(),
+            deep: built.probe.has_deep(),
         });
-        let paths = files::named(&settings);
-        self.files.extend(paths.iter().cloned());
-        let files = paths.into_iter().map(|path| {
-            let print = files::fingerprint(&path);
-            (path, print)
-        });
-        let identity = Identity {
-            target: target.clone(),
-            schedule: schedule.clone(),
-            settings,
-            files: files.collect(),
-        };
+        self.files
+            .extend(built.files.iter().map(|(path, _)| path.clone()));
         TargetConfig {
-            target,
-            probe: probe.into(),
+            target: target.clone(),
+            probe: built.probe.into(),
             interval: schedule.interval.0,
             timeout: schedule.timeout.0,
             deep_interval: schedule.deep_interval.0,
             deep_timeout: schedule.deep_timeout.0,
             heartbeat: schedule.heartbeat.0,
-            identity,
+            identity: Identity {
+                target,
+                schedule,
+                settings: built.settings,
+                files: built.files,
+            },
         }
     }
+}
+
+/// What a kind made of its own settings.
+struct Built {
+    kind: &'static Kind,
+    settings: Node,
+    files: Vec<Fingerprint>,
+    probe: Box<dyn Probe>,
 }
 
 fn text(node: &Node) -> Option<&str> {

@@ -9,6 +9,7 @@ use serde_saphyr::granit_parser as granit;
 
 use super::env::{Env, substitute};
 use super::node::{Entry, Node, NodeError, Place, Scalar, Value};
+use super::suggest::shown;
 
 /// How deep values may lie in each other.
 const MAX_DEPTH: usize = 64;
@@ -29,7 +30,8 @@ pub(super) fn read(text: &str, file: &str, env: &Env<'_>) -> Result<Node, Vec<No
     if let Err(fatal) = unprintable(text, &builder.file).and_then(|()| builder.run(text)) {
         builder.problems.push(fatal);
     }
-    match builder.root.take() {
+    let root = builder.root.take().filter(|root| !root.is_null());
+    match root {
         Some(root) if builder.problems.is_empty() => Ok(root),
         None if builder.problems.is_empty() => Err(vec![empty(&builder.file)]),
         _ => Err(builder.problems),
@@ -147,7 +149,7 @@ impl<'a> Builder<'a> {
                 self.weigh(1 + text.len() / BYTES_PER_VALUE, &place)?;
                 self.scalar(&text, plain, anchor, place)
             }
-            Event::Alias(anchor) => self.alias(anchor, place),
+            Event::Alias(anchor) => self.alias(anchor, &place),
             Event::SequenceStart(_, anchor, tag) => {
                 check_tag(tag.as_deref(), &place)?;
                 self.begin(Inside::List(Vec::new()), anchor, place)
@@ -220,7 +222,7 @@ impl<'a> Builder<'a> {
         place: Place,
     ) -> Result<(), NodeError> {
         if self.expects_key() {
-            self.take_key(text, plain, place);
+            self.take_key(text, plain, &place);
             return Ok(());
         }
         let scalar = self.substituted(text, plain, &place);
@@ -249,17 +251,17 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn alias(&mut self, anchor: usize, place: Place) -> Result<(), NodeError> {
+    fn alias(&mut self, anchor: usize, place: &Place) -> Result<(), NodeError> {
         let Some((node, weight)) = self.anchors.get(&anchor) else {
-            return Err(NodeError::message("this alias lies inside what it stands for").at(&place));
+            return Err(NodeError::message("this alias lies inside what it stands for").at(place));
         };
         let (node, weight) = (node.clone(), *weight);
         if self.expects_key() {
             return Err(
-                NodeError::message("an alias cannot be a key; write the key out").at(&place),
+                NodeError::message("an alias cannot be a key; write the key out").at(place),
             );
         }
-        self.weigh(weight, &place)?;
+        self.weigh(weight, place)?;
         self.place_value(node);
         Ok(())
     }
@@ -269,7 +271,7 @@ impl<'a> Builder<'a> {
         matches!(inside, Some(Inside::Map { key: None, .. }))
     }
 
-    fn take_key(&mut self, text: &str, plain: bool, place: Place) {
+    fn take_key(&mut self, text: &str, plain: bool, place: &Place) {
         let Some(Frame {
             inside: Inside::Map { key, lines, .. },
             ..
@@ -281,12 +283,13 @@ impl<'a> Builder<'a> {
         *key = Some((name.clone(), place.clone()));
         if name.is_empty() {
             self.problems
-                .push(NodeError::message("the key before `:` is missing").at(&place));
+                .push(NodeError::message("the key before `:` is missing").at(place));
         } else if let Some(first) = lines.insert(name, place.line)
             && !(plain && text == MERGE)
         {
-            let message = format!("`{text}` is given twice, first on line {first}; keep one");
-            self.problems.push(NodeError::message(message).at(&place));
+            let shown = shown(text);
+            let message = format!("`{shown}` is given twice, first on line {first}; keep one");
+            self.problems.push(NodeError::message(message).at(place));
         }
     }
 
@@ -395,7 +398,7 @@ fn check_tag(tag: Option<&granit::Tag>, place: &Place) -> Result<bool, NodeError
             None => {
                 let message = format!(
                     "the tag `{}` means nothing here; take it out",
-                    tag.original()
+                    shown(&tag.original())
                 );
                 Err(NodeError::message(message).at(place))
             }

@@ -1,0 +1,131 @@
+//! The HTTP API, the metrics and the page, on `api.listen`.
+//! Must not know probes or the config file: it reads snapshots and events.
+
+pub mod events;
+pub mod health;
+pub mod openapi;
+pub mod page;
+pub mod pages;
+pub mod probe;
+pub mod problem;
+pub mod resume;
+pub mod server;
+pub mod state;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::api::problem::Problem;
+use crate::clock::Clock;
+use crate::config::probe_policy::ProbePolicy;
+use crate::metrics::encode::Format;
+use crate::metrics::{Build, Metrics};
+use crate::store::Readers;
+
+/// Event streams that may be open at once; one more is told to come back later.
+pub const STREAMS: usize = 512;
+
+/// What the handlers work with.
+#[derive(Clone)]
+pub struct Api {
+    /// What is known.
+    pub readers: Readers,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Gives the time.
+    pub clock: Clock,
+    /// What runs.
+    pub build: Build,
+    /// What `/probe` may look at; follows the config.
+    pub policy: watch::Receiver<Arc<ProbePolicy>>,
+    /// Bounds the event streams.
+    pub streams: Arc<Semaphore>,
+    /// Ends the event streams, so that the rest can drain.
+    pub stop: CancellationToken,
+}
+
+/// Every path that is served, as OpenAPI writes them.
+pub const PATHS: &[&str] = &[
+    "/",
+    "/page/live",
+    "/livez",
+    "/readyz",
+    "/metrics",
+    "/probe",
+    "/api/v1/state",
+    "/api/v1/events",
+    "/api/v1/openapi.json",
+];
+
+/// All routes.
+pub fn router(api: Api) -> Router {
+    Router::new()
+        .route("/", get(pages::whole))
+        .route("/page/live", get(pages::live))
+        .route("/assets/{*path}", get(pages::asset))
+        .route("/livez", get(health::livez))
+        .route("/readyz", get(health::readyz))
+        .route("/metrics", get(metrics))
+        .route("/probe", get(probe::probe))
+        .route("/api/v1/state", get(state::state))
+        .route("/api/v1/events", get(events::events))
+        .route("/api/v1/openapi.json", get(document))
+        .fallback(nothing_here)
+        .layer(middleware::from_fn(harden))
+        .with_state(api)
+}
+
+async fn metrics(State(api): State<Api>, headers: HeaderMap) -> Response {
+    let accept = headers
+        .get(header::ACCEPT)
+        .and_then(|value| value.to_str().ok());
+    let format = Format::negotiate(accept.unwrap_or_default());
+    let metrics = api.metrics.clone();
+    // Thousands of targets make this milliseconds of work: not on a thread that probes run on.
+    let encoded = tokio::task::spawn_blocking(move || format.encode(metrics.registry())).await;
+    match encoded {
+        Ok(Ok(body)) => ([(header::CONTENT_TYPE, format.content_type())], body).into_response(),
+        Ok(Err(error)) => Problem::fault(error).into_response(),
+        Err(error) => {
+            Problem::fault(format!("failed to encode the metrics: {error}")).into_response()
+        }
+    }
+}
+
+async fn document(State(api): State<Api>) -> Response {
+    axum::Json(openapi::document(api.build.version)).into_response()
+}
+
+async fn nothing_here() -> Problem {
+    Problem::not_found(
+        "there is nothing at this path",
+        "GET /api/v1/openapi.json lists what there is",
+    )
+}
+
+/// Headers that every answer bears: nothing is sniffed, framed or told to other sites.
+async fn harden(request: axum::extract::Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    let fixed = [
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CONTENT_SECURITY_POLICY, page::CSP),
+    ];
+    for (name, value) in fixed {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers
+        .entry(header::CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
+    response
+}

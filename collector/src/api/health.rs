@@ -1,0 +1,55 @@
+//! `/livez` and `/readyz`: how the prober itself is. Neither is a constant.
+
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+
+use crate::api::Api;
+
+/// The store turns several times a second; silence for this long means that it is wedged.
+const WEDGED: Duration = Duration::from_secs(10);
+
+/// 200 while the store takes in observations.
+pub async fn livez(State(api): State<Api>) -> (StatusCode, String) {
+    let silent = api.clock.now().since(api.readers.last_turn());
+    if silent < WEDGED {
+        return (StatusCode::OK, "ok\n".to_owned());
+    }
+    let text = format!(
+        "the store has not turned for {:.1} s\n",
+        silent.as_secs_f64()
+    );
+    (StatusCode::SERVICE_UNAVAILABLE, text)
+}
+
+/// 200 once every target has been looked at once.
+pub async fn readyz(State(api): State<Api>) -> (StatusCode, String) {
+    let snapshot = api.readers.snapshot();
+    if !snapshot.complete {
+        return (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the config is not in force yet\n".to_owned(),
+        );
+    }
+    let waiting: Vec<&str> = snapshot
+        .targets
+        .iter()
+        .filter(|state| !state.looked_at())
+        .map(|state| &*state.target().name)
+        .collect();
+    if waiting.is_empty() {
+        return (StatusCode::OK, "ok\n".to_owned());
+    }
+    let some = waiting
+        .iter()
+        .take(10)
+        .copied()
+        .collect::<Vec<_>>()
+        .join(", ");
+    let text = format!(
+        "{} targets have not been looked at yet: {some}\n",
+        waiting.len()
+    );
+    (StatusCode::SERVICE_UNAVAILABLE, text)
+}

@@ -1,0 +1,323 @@
+//! Each mistake is told with its file, line, column and fix.
+
+use std::fs;
+
+use super::{problems, read};
+use crate::config::load;
+
+/// A mistake, and how its one problem begins and what else it says.
+struct Mistake {
+    config: &'static str,
+    begins: &'static str,
+    says: &'static [&'static str],
+}
+
+const MISTAKES: &[Mistake] = &[
+    Mistake {
+        config: "targets: []\napii: {}\n",
+        begins: "c.yaml:2:1: unknown key `apii`; did you mean `api`?",
+        says: &["`targets`"],
+    },
+    Mistake {
+        config: "api:\n  listn: 127.0.0.1:1\n",
+        begins: "c.yaml:2:3: `api`: unknown key `listn`; did you mean `listen`?",
+        says: &[],
+    },
+    Mistake {
+        config: "targets:\n  - name: a\n    kind: tcp\n    url: tcp://h:1\n    intervall: 1s\n",
+        begins: "c.yaml:5:5: target `a`: unknown key `intervall`; did you mean `interval`?",
+        says: &["`deep_timeout`", "`url`"],
+    },
+    Mistake {
+        config: "targets:\n  - { name: a, kind: tcp, url: tcp://h:1, required: yes }\n",
+        begins: "c.yaml:2:53: target `a`: `required`: expected `true` or `false` without quotes, found a text",
+        says: &[],
+    },
+    Mistake {
+        config: "targets:\n  - { name: a, kind: tcp, url: [1] }\n",
+        begins: "c.yaml:2:32: target `a`: `url`: expected a text, found a list",
+        says: &[],
+    },
+    Mistake {
+        config: "targets:\n  - { name: a, kind: tcp, url: }\n",
+        begins: "c.yaml:2:",
+        says: &["target `a`: `url`: expected a text, found nothing"],
+    },
+    Mistake {
+        config: "targets: { a: b }\n",
+        begins: "c.yaml:1:10: `targets`: expected a list",
+        says: &["- name:"],
+    },
+    Mistake {
+        config: "defaults:\n  thresholds: { soft: many }\n",
+        begins: "c.yaml:2:23: `soft`: expected a whole number from 0 to 255, found a text",
+        says: &[],
+    },
+    Mistake {
+        config: "defaults:\n  thresholds: { soft: \"2\" }\n",
+        begins: "c.yaml:2:23: `soft`: expected a whole number from 0 to 255, found a text; take the quotes off",
+        says: &[],
+    },
+    Mistake {
+        config: "defaults:\n  thresholds: { soft: 3 }\n",
+        begins: "c.yaml:2:15: `thresholds`: `soft` is 3, it must be 1 to `window` (2)",
+        says: &[],
+    },
+    Mistake {
+        config: "targets:\n  - { name: a, kind: tcp, url: tcp://h:1 }\n  - { name: a, kind: tcp, url: tcp://h:2 }\n",
+        begins: "c.yaml:3:13: target `a`: `name`: already taken by the target on line 2; give another",
+        says: &[],
+    },
+    Mistake {
+        config: "api: {}\ndata_dir: x\napi: {}\n",
+        begins: "c.yaml:3:1: `api` is given twice, first on line 1; keep one",
+        says: &[],
+    },
+    Mistake {
+        config: "targets:\n  - { name: a, kind: tcp, url: nonsense }\n",
+        begins: "c.yaml:2:32: target `a`: `url`: not a URL",
+        says: &["scheme://host:port"],
+    },
+    Mistake {
+        config: "defaults:\n  interval: 5\n",
+        begins: "c.yaml:2:13: `interval`: `5` has no unit; write `5s`",
+        says: &[],
+    },
+    Mistake {
+        config: "defaults:\n  interval: 5 seconds\n",
+        begins: "c.yaml:2:13: `interval`: `5 seconds` is no duration; write",
+        says: &["250ms"],
+    },
+    Mistake {
+        config: "defaults:\n  interval: 10ms\n",
+        begins: "c.yaml:2:13: `interval`: 10ms is out of bounds; write 100ms to 24h",
+        says: &[],
+    },
+    Mistake {
+        config: "targets:\n  - { name: a, kind: tcp, url: tcp://h:1, timeout: 0s }\n",
+        begins: "c.yaml:2:53: target `a`: `timeout`: 0s is out of bounds; write 1ms to 1m",
+        says: &[],
+    },
+    Mistake {
+        config: "targets:\n  - { name: a, kind: tcp }\n",
+        begins: "c.yaml:2:5: target `a`: missing key `url`; add `url: …`",
+        says: &[],
+    },
+    Mistake {
+        config: "targets:\n  - kind: tcp\n    url: tcp://h:1\n",
+        begins: "c.yaml:2:5: missing key `name`; add `name: …`",
+        says: &[],
+    },
+    Mistake {
+        config: "targets:\n  - { name: a, url: tcp://h:1 }\n",
+        begins: "c.yaml:2:5: target `a`: missing key `kind`; add `kind: …`, one of",
+        says: &["`redis`"],
+    },
+    Mistake {
+        config: "targets:\n  - { name: a, kind: redsi, url: redis://h }\n",
+        begins: "c.yaml:2:22: target `a`: unknown kind `redsi`; did you mean `redis`? allowed:",
+        says: &["`postgresql`"],
+    },
+    Mistake {
+        config: "targets:\n  - { name: \"-a\", kind: tcp, url: tcp://h:1 }\n",
+        begins: "c.yaml:2:13: target `-a`: `name`: write 1 to 63 letters",
+        says: &[],
+    },
+    Mistake {
+        config: "targets:\n  - { name: a, kind: tcp, url: \"tcp://${NOBODY}:1\" }\n",
+        begins: "c.yaml:2:32: environment variable `NOBODY` is not set; set it, or write `${NOBODY:-default}`",
+        says: &[],
+    },
+    Mistake {
+        config: "api: { listen: localhost:9600 }\n",
+        begins: "c.yaml:1:16: `listen`: `localhost:9600` is no address; write IP:PORT",
+        says: &["127.0.0.1:9600"],
+    },
+    Mistake {
+        config: "api:\n\tlisten: 127.0.0.1:9600\n",
+        begins: "c.yaml:2:1: a tab in the indentation; YAML indents with spaces",
+        says: &[],
+    },
+    Mistake {
+        config: "",
+        begins: "c.yaml:1:1: the file is empty; it needs at least `targets:`",
+        says: &[],
+    },
+    Mistake {
+        config: "# nothing\n---\n",
+        begins: "c.yaml:1:1: the file is empty",
+        says: &[],
+    },
+    Mistake {
+        config: "just a text",
+        begins: "c.yaml:1:1: a config is a map with keys such as `targets:`, this is a text",
+        says: &[],
+    },
+    Mistake {
+        config: "targets: []\n---\ntargets: []\n",
+        begins: "c.yaml:2:1: a second document begins",
+        says: &[],
+    },
+    Mistake {
+        config: "targets: [\n",
+        begins: "c.yaml:",
+        says: &["not YAML"],
+    },
+    Mistake {
+        config: "targets:\n  - foo\n",
+        begins: "c.yaml:2:5: expected a target such as `- { name: db, kind: tcp, … }`, found a text",
+        says: &[],
+    },
+    Mistake {
+        config: "data_dir: !secret x\n",
+        begins: "c.yaml:1:",
+        says: &["the tag `!secret` means nothing here"],
+    },
+    Mistake {
+        config: "? [a]\n: b\n",
+        begins: "c.yaml:1:3: a key has to be a word",
+        says: &[],
+    },
+    Mistake {
+        config: "<<: text\n",
+        begins: "c.yaml:1:5: `<<` takes a map or a list of maps, not a text",
+        says: &[],
+    },
+    Mistake {
+        config: "proxy: { listen: 127.0.0.1:1, routes: [{ hots: a }] }\n",
+        begins: "c.yaml:1:42: `routes`: unknown key `hots`; did you mean `host`?",
+        says: &[],
+    },
+    Mistake {
+        config: "notify: { webhooks: [nonsense] }\n",
+        begins: "c.yaml:1:22: `webhooks`: not a URL",
+        says: &[],
+    },
+    Mistake {
+        config: "probe: { allow: [everything] }\n",
+        begins: "c.yaml:1:18: `allow`: `everything` is no pattern; write SCHEME://HOST:PORT",
+        says: &[],
+    },
+    Mistake {
+        config: "compat_metrics: 1\n",
+        begins: "c.yaml:1:17: `compat_metrics`: expected `true` or `false`",
+        says: &["found a number"],
+    },
+    Mistake {
+        config: "targets:\n  - { name: a, kind: redis, url: redis://h, password_file: nowhere/pw }\n",
+        begins: "c.yaml:2:5: target `a`: secret file nowhere/pw does not exist; create it",
+        says: &[],
+    },
+];
+
+#[test]
+fn every_mistake_is_told_with_its_place_and_fix() {
+    for mistake in MISTAKES {
+        let told = problems(mistake.config);
+        assert_eq!(told.lines().count(), 1, "{:?}: {told}", mistake.config);
+        assert!(
+            told.starts_with(mistake.begins),
+            "{:?}: {told}",
+            mistake.config
+        );
+        for text in mistake.says {
+            assert!(told.contains(text), "{:?}: {told}", mistake.config);
+        }
+    }
+}
+
+#[test]
+fn all_mistakes_are_told_at_once_in_the_order_of_the_file() {
+    let told = problems(
+        "api: { listen: x }
+defaults: { heartbeat: 1 }
+targets:
+  - { name: a, kind: nothing }
+  - { name: a, kind: tcp, url: x, colour: red, timeout: 2m }
+  - { name: b b, kind: redis, url: redis://h }
+  - 7
+",
+    );
+    let places: Vec<String> = told
+        .lines()
+        .map(|line| {
+            line.splitn(4, ':')
+                .skip(1)
+                .take(2)
+                .collect::<Vec<_>>()
+                .join(":")
+        })
+        .collect();
+    let expected = [
+        "1:16", "2:24", "4:22", "5:13", "5:32", "5:35", "5:57", "6:13", "7:5",
+    ];
+    assert_eq!(places, expected, "{told}");
+}
+
+#[test]
+fn a_thousand_mistakes_are_told_in_fifty_lines() {
+    let items: String = (0..1_000)
+        .map(|n| format!("  - {{ name: t{n}, kind: x }}\n"))
+        .collect();
+    let told = problems(&format!("targets:\n{items}"));
+    assert_eq!(told.lines().count(), 51);
+    assert!(told.ends_with("… and 950 more problems"), "{told}");
+}
+
+#[test]
+fn too_many_targets_are_refused() {
+    let items = "  - x\n".repeat(10_001);
+    let told = problems(&format!("targets:\n{items}"));
+    assert!(
+        told.starts_with("c.yaml:2:3: 10001 targets; one instance watches at most 10000"),
+        "{told}"
+    );
+}
+
+#[test]
+fn what_comes_from_the_environment_is_never_shown() {
+    for config in [
+        "targets: [{ name: a, kind: tcp, url: \"${PASSWORD}\" }]",
+        "targets: [{ name: a, kind: redis, url: \"tcp://u:${PASSWORD}@h:1\" }]",
+        "targets: [{ name: a, kind: \"${PASSWORD}\" }]",
+        "targets: [{ name: \"${PASSWORD} !\", kind: tcp, url: tcp://h:1 }]",
+        "api: { listen: \"x${PASSWORD}\" }",
+        "defaults: { interval: \"${PASSWORD}\" }",
+        "defaults: { thresholds: { soft: \"${PASSWORD}\" } }",
+        "probe: { allow: [\"${PASSWORD}\"] }",
+    ] {
+        let result = read(config);
+        let shown = format!("{result:?}");
+        assert!(!shown.contains("hunter2"), "{config}: {shown}");
+        if let Err(error) = result {
+            assert!(!error.to_string().contains("hunter2"), "{config}: {error}");
+        }
+    }
+    assert!(problems("api: { listen: \"x${PASSWORD}\" }").contains("`x${PASSWORD}` is no address"));
+}
+
+#[test]
+fn a_file_that_is_missing_or_no_text_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let told = load(&folder.path().join("none.yaml"))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        told.contains("none.yaml: failed to read the config"),
+        "{told}"
+    );
+    assert!(told.contains("--config FILE"), "{told}");
+
+    let binary = folder.path().join("binary.yaml");
+    fs::write(&binary, b"api:\n  listen: \xff\xfe").unwrap();
+    let told = load(&binary).unwrap_err().to_string();
+    assert!(
+        told.ends_with("binary.yaml:2:11: not text in UTF-8; save the config as UTF-8"),
+        "{told}"
+    );
+
+    let huge = folder.path().join("huge.yaml");
+    fs::write(&huge, vec![b'#'; 9 * 1024 * 1024]).unwrap();
+    let told = load(&huge).unwrap_err().to_string();
+    assert!(told.contains("it is larger than 8388608 bytes"), "{told}");
+}

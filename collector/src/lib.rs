@@ -1,0 +1,16 @@
+//! Looks at the world and tells what it sees: probes, the store, metrics, the API and the page.
+//!
+//! Must not know the proxy, nor how anything is brought up.
+
+pub mod api;
+pub mod clock;
+pub mod config;
+pub mod kinds;
+pub mod metrics;
+pub mod net;
+pub mod once;
+pub mod probe;
+pub mod run;
+pub mod secret;
+pub mod source;
+pub mod store;

@@ -1,0 +1,132 @@
+//! `comind-ops serve`: starts the parts, wires them, reloads, and ends them in order.
+//! Has no rule of its own.
+
+pub mod reload;
+pub mod sources;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::{self, Api};
+use crate::clock::Clock;
+use crate::config::{self, Config, ConfigError};
+use crate::metrics::schedule::ScheduleMeter;
+use crate::metrics::targets::TargetMeters;
+use crate::metrics::{Build, Metrics, ReloadMeter};
+use crate::run::reload::Reloader;
+use crate::run::sources::Sources;
+use crate::store::Store;
+
+/// How long a part gets to end.
+const END: Duration = Duration::from_secs(7);
+
+/// Why serving could not start.
+#[derive(Debug)]
+pub enum ServeError {
+    /// The config is not usable.
+    Config(ConfigError),
+    /// The address cannot be listened on.
+    Listen {
+        /// The address of `api.listen`.
+        address: SocketAddr,
+        /// What the system said.
+        error: std::io::Error,
+    },
+}
+
+impl fmt::Display for ServeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(error) => write!(f, "{error}"),
+            Self::Listen { address, error } => {
+                write!(f, "failed to listen on {address} (api.listen): {error}")?;
+                if error.kind() == std::io::ErrorKind::AddrInUse {
+                    let port = address.port();
+                    write!(
+                        f,
+                        "; `ss -ltnp sport = :{port}` shows who has it; stop that, or set another api.listen"
+                    )?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl std::error::Error for ServeError {}
+
+/// Serves by the config in `file` until `stop`.
+///
+/// # Errors
+/// When it cannot start: a bad config, a taken address.
+pub async fn serve(file: PathBuf, build: Build, stop: CancellationToken) -> Result<(), ServeError> {
+    let config = config::load(&file).map_err(ServeError::Config)?;
+    let listener = listen(config.api.listen).await?;
+    let clock = Clock::system();
+    let meters = Arc::new(TargetMeters::default());
+    let (store, inbox, readers) = Store::new(clock, meters.clone());
+    let schedule = ScheduleMeter::default();
+    let reload = ReloadMeter::default();
+    let (policy, policy_reader) = watch::channel(Arc::new(config.probe.clone()));
+    let api = Api {
+        metrics: Arc::new(Metrics::new(
+            build,
+            meters,
+            readers.clone(),
+            &schedule,
+            &reload,
+        )),
+        readers,
+        clock,
+        build,
+        policy: policy_reader,
+        streams: Arc::new(Semaphore::new(api::STREAMS)),
+        stop: stop.clone(),
+    };
+    // The store outlives its sources, so that their last words are heard.
+    let end_store = CancellationToken::new();
+    let store = tokio::spawn(store.run(end_store.clone()));
+    let server = tokio::spawn(api::server::serve(listener, api::router(api), stop.clone()));
+    say_hello(&file, &config);
+
+    let sources = Sources::new(clock, inbox, schedule);
+    let reloader = Reloader::new(file, clock, sources, reload, policy);
+    reloader.run(config, &stop).await;
+
+    end_store.cancel();
+    ended("API", server).await;
+    ended("store", store).await;
+    Ok(())
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| ServeError::Listen { address, error })
+}
+
+fn say_hello(file: &std::path::Path, config: &Config) {
+    let (targets, listen) = (config.targets.len(), config.api.listen);
+    tracing::info!(config = %file.display(), targets, "serving on http://{listen}/");
+    if !listen.ip().is_loopback() {
+        tracing::warn!(
+            "api.listen {listen} is open beyond this machine, without TLS or login: put it behind a network policy, or listen on 127.0.0.1"
+        );
+    }
+}
+
+async fn ended(part: &str, task: JoinHandle<()>) {
+    match tokio::time::timeout(END, task).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!("the {part} ended badly: {error}"),
+        Err(_) => tracing::error!("the {part} did not end within {} s", END.as_secs()),
+    }
+}

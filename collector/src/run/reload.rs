@@ -1,0 +1,203 @@
+//! Carries the config into force, at the start, at SIGHUP and when its files change.
+//! A bad one changes nothing and says so.
+
+use std::collections::HashSet;
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::config::probe_policy::ProbePolicy;
+use crate::config::{self, Config};
+use crate::metrics::ReloadMeter;
+use crate::run::sources::Sources;
+
+/// Editors and ConfigMap updates write in several steps: wait until they have been quiet for this long.
+const QUIET: Duration = Duration::from_millis(150);
+
+/// Owns what the config decides.
+pub struct Reloader {
+    file: PathBuf,
+    clock: Clock,
+    sources: Sources,
+    meter: ReloadMeter,
+    policy: watch::Sender<Arc<ProbePolicy>>,
+    fingerprint: u64,
+    files: Vec<PathBuf>,
+    listen: Option<std::net::SocketAddr>,
+}
+
+impl Reloader {
+    /// For the config in `file`.
+    pub fn new(
+        file: PathBuf,
+        clock: Clock,
+        sources: Sources,
+        meter: ReloadMeter,
+        policy: watch::Sender<Arc<ProbePolicy>>,
+    ) -> Self {
+        Self {
+            file,
+            clock,
+            sources,
+            meter,
+            policy,
+            fingerprint: 0,
+            files: Vec::new(),
+            listen: None,
+        }
+    }
+
+    /// Brings `config` into force, then every later one, until `stop`; then ends the sources.
+    pub async fn run(mut self, config: Config, stop: &CancellationToken) {
+        self.take(config).await;
+        let (changed, mut changes) = mpsc::channel(1);
+        let mut watcher = self.watch_files(changed.clone());
+        let mut hangup = hangups();
+        loop {
+            let forced = tokio::select! {
+                () = stop.cancelled() => break,
+                () = next(&mut hangup) => true,
+                _ = changes.recv() => {
+                    settle(&mut changes).await;
+                    false
+                }
+            };
+            // SIGHUP asks for a reading whatever the files look like.
+            if forced || self.changed() {
+                self.reload().await;
+                drop(watcher);
+                watcher = self.watch_files(changed.clone());
+            }
+        }
+        self.sources.end().await;
+    }
+
+    async fn reload(&mut self) {
+        self.meter.total.inc();
+        let file = self.file.clone();
+        // Reads files and builds probes: not on a thread that probes run on.
+        let loaded = tokio::task::spawn_blocking(move || config::load(&file)).await;
+        match loaded {
+            Ok(Ok(config)) => {
+                if self
+                    .listen
+                    .is_some_and(|listen| listen != config.api.listen)
+                {
+                    tracing::warn!(
+                        "api.listen has changed to {}: that takes a restart",
+                        config.api.listen
+                    );
+                }
+                let targets = config.targets.len();
+                self.take(config).await;
+                tracing::info!(targets, "the config was read again and is in force");
+            }
+            Ok(Err(error)) => self.refuse(&error.to_string()),
+            Err(error) => self.refuse(&format!("reading it failed: {error}")),
+        }
+    }
+
+    fn refuse(&mut self, error: &str) {
+        self.meter.last_successful.set(0);
+        self.fingerprint = self.print();
+        for line in error.lines() {
+            tracing::error!("{line}");
+        }
+        tracing::error!("the config is not usable: the one before stays in force");
+    }
+
+    async fn take(&mut self, config: Config) {
+        for warning in &config.warnings {
+            tracing::warn!("{warning}");
+        }
+        self.listen.get_or_insert(config.api.listen);
+        self.files = config.files;
+        self.fingerprint = self.print();
+        self.policy.send_replace(Arc::new(config.probe));
+        self.sources.watch(config.targets).await;
+        self.meter.last_successful.set(1);
+        self.meter
+            .last_success_seconds
+            .set(self.clock.now().as_seconds());
+    }
+
+    fn changed(&self) -> bool {
+        self.fingerprint != self.print()
+    }
+
+    fn watched(&self) -> impl Iterator<Item = &PathBuf> {
+        std::iter::once(&self.file).chain(&self.files)
+    }
+
+    /// Of the contents, so that a touched file is no change and a replaced one is.
+    fn print(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        for file in self.watched() {
+            std::fs::read(file).ok().hash(&mut hasher);
+        }
+        hasher.finish()
+    }
+
+    /// Watches the folders, because editors and ConfigMaps replace files instead of writing them.
+    fn watch_files(&self, changed: mpsc::Sender<()>) -> Option<RecommendedWatcher> {
+        let made = notify::recommended_watcher(move |_| {
+            // One waiting notice is as good as many.
+            let _ = changed.try_send(());
+        });
+        let mut watcher = match made {
+            Ok(watcher) => watcher,
+            Err(error) => {
+                tracing::warn!("config changes are not noticed, send SIGHUP instead: {error}");
+                return None;
+            }
+        };
+        let folders: HashSet<&Path> = self.watched().map(|file| folder(file)).collect();
+        for folder in folders {
+            if let Err(error) = watcher.watch(folder, RecursiveMode::NonRecursive) {
+                tracing::warn!(
+                    "changes in {} are not noticed, send SIGHUP instead: {error}",
+                    folder.display()
+                );
+            }
+        }
+        Some(watcher)
+    }
+}
+
+fn folder(file: &Path) -> &Path {
+    match file.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+async fn settle(changes: &mut mpsc::Receiver<()>) {
+    while let Ok(Some(())) = tokio::time::timeout(QUIET, changes.recv()).await {}
+}
+
+fn hangups() -> Option<Signal> {
+    match signal(SignalKind::hangup()) {
+        Ok(signal) => Some(signal),
+        Err(error) => {
+            tracing::warn!("SIGHUP does not reload: {error}");
+            None
+        }
+    }
+}
+
+async fn next(hangup: &mut Option<Signal>) {
+    match hangup {
+        Some(signal) => {
+            signal.recv().await;
+        }
+        None => std::future::pending().await,
+    }
+}

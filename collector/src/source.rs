@@ -1,0 +1,332 @@
+//! One target's sources of observations: a look lane on a held connection and a deep lane
+//! on fresh ones. Has the schedule, the deadlines and the second opinions.
+//!
+//! Must not know kinds, verdicts or readers: it sends observations and nothing else.
+
+pub mod attempt;
+pub mod backoff;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use comind_model::observation::{Depth, Hint, Observation, Outcome};
+use comind_model::target::Target;
+use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::metrics::schedule::ScheduleMeter;
+use crate::probe::{Probe, Session};
+use crate::source::attempt::{Ask, Attempt};
+use crate::source::backoff::Backoff;
+use crate::store::Input;
+
+/// The hint that a held connection was closed.
+pub const CONNECTION_CLOSED: &str = "connection_closed";
+/// The hint that a held connection fell silent.
+pub const CONNECTION_SILENT: &str = "connection_silent";
+
+/// How often and how long one target is looked at.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rhythm {
+    /// From look to look.
+    pub interval: Duration,
+    /// The deadline of one look, connecting included.
+    pub timeout: Duration,
+    /// From deep look to deep look.
+    pub deep_interval: Duration,
+    /// The deadline of one deep look, connecting included.
+    pub deep_timeout: Duration,
+    /// The longest that a held connection stays unasked.
+    pub heartbeat: Duration,
+}
+
+/// What one source works with.
+pub struct Source {
+    /// What is watched.
+    pub target: Arc<Target>,
+    /// How it is looked at.
+    pub probe: Arc<dyn Probe>,
+    /// How often.
+    pub rhythm: Rhythm,
+    /// Where in the interval its looks fall, 0 to 1, so that targets spread out.
+    pub phase: f64,
+    /// Gives the time.
+    pub clock: Clock,
+    /// Takes the observations.
+    pub store: mpsc::Sender<Input>,
+    /// Takes how late looks start.
+    pub meter: ScheduleMeter,
+}
+
+/// What the two lanes tell each other.
+#[derive(Default)]
+struct Bell {
+    ring: Notify,
+    hint: std::sync::Mutex<Option<Hint>>,
+}
+
+impl Bell {
+    fn ring(&self, hint: Option<Hint>) {
+        if let Ok(mut slot) = self.hint.lock() {
+            *slot = hint;
+        }
+        self.ring.notify_one();
+    }
+
+    fn hint(&self) -> Option<Hint> {
+        self.hint.lock().ok().and_then(|mut slot| slot.take())
+    }
+}
+
+impl Source {
+    /// Looks until `stop`, or until the store is gone.
+    pub async fn run(self, stop: CancellationToken) {
+        let bell = Bell::default();
+        let lanes = async {
+            tokio::join!(self.look_lane(&bell), self.deep_lane(&bell));
+        };
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = lanes => {}
+        }
+    }
+
+    async fn look_lane(&self, bell: &Bell) {
+        let mut lane = LookLane::new(self);
+        loop {
+            let wake = lane.wait().await;
+            lane.meter(&wake);
+            let attempt = lane.attempt(&wake, bell).await;
+            if !lane.conclude(wake, attempt, bell).await {
+                return;
+            }
+        }
+    }
+
+    async fn deep_lane(&self, bell: &Bell) {
+        if !self.probe.has_deep() {
+            return;
+        }
+        let mut backoff = Backoff::new(Duration::from_millis(250), self.deep_retry_limit());
+        let mut due = Instant::now() + self.rhythm.interval.mul_f64(self.phase);
+        loop {
+            tokio::select! {
+                () = bell.ring.notified() => {}
+                () = tokio::time::sleep_until(due) => {}
+            }
+            let hint = bell.hint();
+            let attempt = attempt::deep(&*self.probe, self.rhythm.deep_timeout).await;
+            let good = attempt.result.is_ok();
+            if !self.send(Depth::Deep, attempt, hint).await {
+                return;
+            }
+            let wait = if good {
+                backoff.reset();
+                self.rhythm.deep_interval
+            } else {
+                backoff.next()
+            };
+            due = Instant::now() + wait;
+        }
+    }
+
+    /// A failed deep look is repeated sooner than its interval, but never in a storm.
+    fn deep_retry_limit(&self) -> Duration {
+        let sooner = self.rhythm.deep_interval / 6;
+        sooner
+            .max(self.rhythm.interval)
+            .min(self.rhythm.deep_interval)
+    }
+
+    async fn send(&self, depth: Depth, attempt: Attempt, hint: Option<Hint>) -> bool {
+        let (outcome, facts) = match attempt.result {
+            Ok(seen) => {
+                let attention = seen.attention;
+                (Outcome::Good { attention }, seen.facts)
+            }
+            Err(failure) => {
+                let (reason, message) = (failure.reason, failure.message);
+                (Outcome::Bad { reason, message }, failure.facts)
+            }
+        };
+        let observation = Observation {
+            target: self.target.name.clone(),
+            at: self.clock.now(),
+            depth,
+            outcome,
+            latency: attempt.latency,
+            looks: attempt.looks,
+            hint,
+            facts,
+        };
+        let input = Input::Observed {
+            observation,
+            connect: attempt.connect,
+        };
+        self.store.send(input).await.is_ok()
+    }
+}
+
+/// Why the look lane woke.
+enum Wake {
+    Look { planned: Instant },
+    Heartbeat,
+    Retry,
+    Hint(Hint),
+}
+
+struct LookLane<'a> {
+    source: &'a Source,
+    session: Option<Box<dyn Session>>,
+    /// The fixed grid of looks; hints and retries do not move it.
+    next_look: Instant,
+    retry: Option<Instant>,
+    asked: Instant,
+    backoff: Backoff,
+    failing: bool,
+}
+
+impl<'a> LookLane<'a> {
+    fn new(source: &'a Source) -> Self {
+        let now = Instant::now();
+        let rhythm = &source.rhythm;
+        Self {
+            source,
+            session: None,
+            next_look: now + rhythm.interval.mul_f64(source.phase),
+            retry: None,
+            asked: now,
+            backoff: Backoff::new(Duration::from_millis(100), rhythm.interval),
+            failing: false,
+        }
+    }
+
+    async fn wait(&mut self) -> Wake {
+        let heartbeat = self.asked + self.source.rhythm.heartbeat;
+        let planned = self.next_look;
+        let clock = self.source.clock;
+        let (timer, otherwise) = match self.retry {
+            Some(retry) => (retry.min(planned), Wake::Retry),
+            None if self.session.is_some() => (heartbeat.min(planned), Wake::Heartbeat),
+            None => (planned, Wake::Heartbeat),
+        };
+        let closed = async {
+            match &mut self.session {
+                Some(session) => session.closed().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = closed => {
+                self.session = None;
+                Wake::Hint(Hint { what: CONNECTION_CLOSED, at: clock.now() })
+            }
+            () = tokio::time::sleep_until(timer) => {
+                if timer == planned { Wake::Look { planned } } else { otherwise }
+            }
+        }
+    }
+
+    fn meter(&self, wake: &Wake) {
+        if let Wake::Look { planned } = wake {
+            self.source.meter.late(Instant::now() - *planned);
+        }
+    }
+
+    async fn attempt(&mut self, wake: &Wake, bell: &Bell) -> Attempt {
+        let ask = match wake {
+            Wake::Heartbeat => Ask::Heartbeat,
+            Wake::Look { .. } | Wake::Retry | Wake::Hint(_) => Ask::Look,
+        };
+        if let Wake::Hint(hint) = wake {
+            bell.ring(Some(*hint));
+        }
+        self.asked = Instant::now();
+        let source = self.source;
+        attempt::look(
+            &*source.probe,
+            &mut self.session,
+            ask,
+            source.rhythm.timeout,
+        )
+        .await
+    }
+
+    /// Reports, and plans what comes next. False once nobody listens.
+    async fn conclude(&mut self, wake: Wake, attempt: Attempt, bell: &Bell) -> bool {
+        let good = attempt.result.is_ok();
+        let now = Instant::now();
+        if let Wake::Look { planned } = wake {
+            self.next_look = next_on_grid(planned, self.source.rhythm.interval, now);
+        }
+        let hint = match (&wake, attempt.lost) {
+            (Wake::Hint(hint), _) => Some(*hint),
+            (_, Some(at)) => Some(Hint {
+                what: CONNECTION_CLOSED,
+                at: self.source.clock.at(at),
+            }),
+            (_, None) if attempt.silent => Some(Hint {
+                what: CONNECTION_SILENT,
+                at: self.source.clock.at(self.asked),
+            }),
+            _ => None,
+        };
+        if good {
+            self.backoff.reset();
+            self.retry = None;
+            if std::mem::take(&mut self.failing) {
+                bell.ring(None);
+            }
+        } else {
+            self.plan_retry(now);
+        }
+        // A heartbeat that was answered proves life and nothing more.
+        if good && matches!(wake, Wake::Heartbeat) && attempt.heartbeat_only {
+            return true;
+        }
+        self.source.send(Depth::Look, attempt, hint).await
+    }
+
+    /// After the first failure the second look follows at once, then ever slower.
+    fn plan_retry(&mut self, now: Instant) {
+        let wait = if std::mem::replace(&mut self.failing, true) {
+            self.backoff.next()
+        } else {
+            Duration::ZERO
+        };
+        self.retry = Some(now + wait);
+    }
+}
+
+/// The next point of the grid that `planned` lies on, after `now`: a look that took too long
+/// skips points instead of piling them up.
+fn next_on_grid(planned: Instant, interval: Duration, now: Instant) -> Instant {
+    let mut next = planned + interval;
+    if next <= now {
+        let behind = (now - planned).as_nanos() / interval.as_nanos().max(1);
+        let behind = u32::try_from(behind).unwrap_or(u32::MAX);
+        next = planned + interval.saturating_mul(behind.saturating_add(1));
+    }
+    next
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_late_look_skips_points_of_the_grid() {
+        let start = Instant::now();
+        let second = Duration::from_secs(1);
+        assert_eq!(next_on_grid(start, second, start), start + second);
+        assert_eq!(
+            next_on_grid(start, second, start + second),
+            start + 2 * second
+        );
+        let late = start + Duration::from_millis(3500);
+        assert_eq!(next_on_grid(start, second, late), start + 4 * second);
+    }
+}

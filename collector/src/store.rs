@@ -1,0 +1,258 @@
+//! The one writer of what is known. Takes observations, applies the model's rules, hands out
+//! snapshots and events. Must not know kinds, HTTP or where observations come from.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use comind_model::event::Event;
+use comind_model::observation::Observation;
+use comind_model::snapshot::Snapshot;
+use comind_model::state::State;
+use comind_model::target::Target;
+use comind_model::timestamp::Timestamp;
+use tokio::sync::{broadcast, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::metrics::targets::TargetMeters;
+
+/// Observations that may wait for the store: sources wait when it is full.
+pub const INBOX: usize = 4096;
+/// Events that a slow reader may lag behind before it gets a snapshot instead.
+pub const EVENTS: usize = 1024;
+/// Transitions that a snapshot remembers, for resuming readers and for the page.
+pub const TIMELINE: usize = 256;
+
+/// How long changes without a transition (latencies, facts) may wait for readers.
+const SETTLE: Duration = Duration::from_millis(100);
+/// How often silence is looked for.
+const EXPIRE: Duration = Duration::from_millis(250);
+
+/// What the store is told.
+#[derive(Debug)]
+pub enum Input {
+    /// A look has ended.
+    Observed {
+        /// What it saw.
+        observation: Observation,
+        /// How long connecting took, if it had to.
+        connect: Option<Duration>,
+    },
+    /// From now on these are watched, in this order.
+    Watch(Vec<Watched>),
+}
+
+/// A target to be watched from now on.
+#[derive(Debug)]
+pub struct Watched {
+    /// The target.
+    pub target: Arc<Target>,
+    /// Whether what is known of the target with this name still holds.
+    pub keep: bool,
+}
+
+/// What readers hold: the newest snapshot, and the events as they come.
+#[derive(Clone, Debug)]
+pub struct Readers {
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+    events: broadcast::Sender<Arc<Event>>,
+    turn: Arc<AtomicI64>,
+}
+
+impl Readers {
+    /// When the store last looked after its work; long ago means that it is wedged.
+    pub fn last_turn(&self) -> Timestamp {
+        Timestamp::from_micros(self.turn.load(Ordering::Relaxed))
+    }
+
+    /// The newest snapshot.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshots.borrow().clone()
+    }
+
+    /// The events from now on, and a snapshot that contains all before them (and perhaps
+    /// some of them: compare `seq`).
+    pub fn subscribe(&self) -> (broadcast::Receiver<Arc<Event>>, Arc<Snapshot>) {
+        // In this order, so that no event falls between the two.
+        let events = self.events.subscribe();
+        (events, self.snapshot())
+    }
+}
+
+/// The one writer.
+pub struct Store {
+    clock: Clock,
+    inbox: mpsc::Receiver<Input>,
+    states: Vec<Arc<State>>,
+    index: std::collections::HashMap<Arc<str>, usize>,
+    timeline: VecDeque<Arc<Event>>,
+    seq: u64,
+    complete: bool,
+    dirty: bool,
+    turn: Arc<AtomicI64>,
+    meters: Arc<TargetMeters>,
+    snapshots: watch::Sender<Arc<Snapshot>>,
+    events: broadcast::Sender<Arc<Event>>,
+}
+
+impl Store {
+    /// A store that knows nothing yet, the way to tell it, and its readers.
+    pub fn new(clock: Clock, meters: Arc<TargetMeters>) -> (Self, mpsc::Sender<Input>, Readers) {
+        let (inbox_tx, inbox) = mpsc::channel(INBOX);
+        let (snapshots, snapshot_rx) = watch::channel(Arc::new(Snapshot::empty(clock.now())));
+        let (events, _) = broadcast::channel(EVENTS);
+        let now = clock.now();
+        let turn = Arc::new(AtomicI64::new(now.as_micros()));
+        let readers = Readers {
+            snapshots: snapshot_rx,
+            events: events.clone(),
+            turn: turn.clone(),
+        };
+        let store = Self {
+            clock,
+            inbox,
+            states: Vec::new(),
+            index: std::collections::HashMap::new(),
+            timeline: VecDeque::with_capacity(TIMELINE),
+            // Starting at the calendar keeps numbers growing over a restart, so that a reader
+            // who resumes with a number of the process before is never taken for an up-to-date one.
+            seq: u64::try_from(now.as_micros() / 1000).unwrap_or(0),
+            complete: false,
+            dirty: false,
+            turn,
+            meters,
+            snapshots,
+            events,
+        };
+        (store, inbox_tx, readers)
+    }
+
+    /// Works until `stop`, or until nobody can tell it anything any more.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut settle = ticker(SETTLE);
+        let mut expire = ticker(EXPIRE);
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                input = self.inbox.recv() => match input {
+                    Some(input) => self.take(input),
+                    None => return,
+                },
+                _ = settle.tick(), if self.dirty => self.publish(self.clock.now()),
+                _ = expire.tick() => self.expire(),
+            }
+        }
+    }
+
+    fn take(&mut self, input: Input) {
+        match input {
+            Input::Observed {
+                observation,
+                connect,
+            } => self.observe(&observation, connect),
+            Input::Watch(targets) => self.watch(targets),
+        }
+    }
+
+    fn observe(&mut self, observation: &Observation, connect: Option<Duration>) {
+        // A look of a target that was removed while it ran.
+        let Some(&place) = self.index.get(&observation.target) else {
+            return;
+        };
+        let now = self.clock.now();
+        self.meters.observed(observation, connect);
+        let state = Arc::make_mut(&mut self.states[place]);
+        let event = state.apply(observation, self.seq + 1, now);
+        self.dirty = true;
+        if let Some(event) = event {
+            self.announce(vec![event], now);
+        }
+    }
+
+    fn expire(&mut self) {
+        let now = self.clock.now();
+        self.turn.store(now.as_micros(), Ordering::Relaxed);
+        let mut events = Vec::new();
+        for state in &mut self.states {
+            if state.is_stale(now) {
+                let seq = self.seq + 1 + events.len() as u64;
+                events.extend(Arc::make_mut(state).expire(seq, now));
+            }
+        }
+        if !events.is_empty() {
+            self.announce(events, now);
+        }
+    }
+
+    fn watch(&mut self, targets: Vec<Watched>) {
+        let now = self.clock.now();
+        let mut before = std::mem::take(&mut self.states);
+        self.meters.watch(
+            targets
+                .iter()
+                .map(|watched| (&watched.target, watched.keep)),
+        );
+        for Watched { target, keep } in targets {
+            let known = before
+                .iter()
+                .position(|state| state.target().name == target.name);
+            let state = match known.map(|place| before.swap_remove(place)) {
+                Some(mut state) if keep => {
+                    Arc::make_mut(&mut state).retarget(target);
+                    state
+                }
+                _ => Arc::new(State::new(target, now)),
+            };
+            self.states.push(state);
+        }
+        let names = self.states.iter().map(|state| state.target().name.clone());
+        self.index = names
+            .enumerate()
+            .map(|(place, name)| (name, place))
+            .collect();
+        self.complete = true;
+        self.publish(now);
+    }
+
+    /// Snapshot first, events second: a reader who sees an event finds it in the snapshot.
+    fn announce(&mut self, events: Vec<Event>, now: Timestamp) {
+        let events: Vec<_> = events.into_iter().map(Arc::new).collect();
+        for event in &events {
+            self.seq = event.seq;
+            self.meters.transition(event);
+            if self.timeline.len() == TIMELINE {
+                self.timeline.pop_front();
+            }
+            self.timeline.push_back(event.clone());
+            tracing::info!(
+                target = %event.target, from = %event.from, to = %event.to, reason = %event.reason,
+                detected_ms = event.detected_ms, hint = event.hint.as_deref(), "{}", event.message
+            );
+        }
+        self.publish(now);
+        for event in events {
+            // No reader is no error.
+            let _ = self.events.send(event);
+        }
+    }
+
+    fn publish(&mut self, now: Timestamp) {
+        self.dirty = false;
+        self.snapshots.send_replace(Arc::new(Snapshot {
+            seq: self.seq,
+            at: now,
+            targets: self.states.iter().cloned().collect(),
+            timeline: self.timeline.iter().cloned().collect(),
+            complete: self.complete,
+        }));
+    }
+}
+
+fn ticker(every: Duration) -> tokio::time::Interval {
+    let mut ticker = tokio::time::interval(every);
+    ticker.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    ticker
+}

@@ -1,0 +1,14 @@
+//! The words that all parts share, and the pure rules between them.
+//!
+//! Values only. Must not know: tokio, sockets, clocks, Kubernetes, who calls it.
+
+pub mod event;
+pub mod fact;
+pub mod health;
+pub mod observation;
+pub mod reason;
+pub mod snapshot;
+pub mod state;
+pub mod target;
+pub mod thresholds;
+pub mod timestamp;
