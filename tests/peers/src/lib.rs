@@ -7,11 +7,13 @@
 
 pub mod elasticmq;
 pub mod http;
+pub mod kube;
 pub mod minio;
 pub mod peer;
 pub mod port;
 pub mod postgres;
 pub mod process;
+pub mod prometheus;
 pub mod redis;
 pub mod relay;
 pub mod signed;
