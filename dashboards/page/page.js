@@ -163,6 +163,13 @@
     };
   }
 
+  // Fetched while there is somebody to fetch it from: a lost page must not keep a green icon.
+  let lostIcon = "";
+  fetch(live().dataset.icon.replace(/\w+\.svg/, "unknown.svg"))
+    .then((answer) => (answer.ok ? answer.text() : Promise.reject(answer.status)))
+    .then((svg) => { lostIcon = `data:image/svg+xml,${encodeURIComponent(svg)}`; })
+    .catch(() => {});
+
   function showLink() {
     const state = streaming && fetched ? "live" : "lost";
     const was = document.documentElement.dataset.link;
@@ -181,7 +188,7 @@
       link.textContent = "reconnecting";
       lost.textContent = `Connection lost. This is how it was at ${at} UTC.`;
       document.title = "(?) stale – comind-ops";
-      icon.setAttribute("href", address.replace(/\w+\.svg/, "unknown.svg"));
+      if (lostIcon) icon.setAttribute("href", lostIcon);
       refresh();
     }
   }

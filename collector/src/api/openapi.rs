@@ -81,7 +81,7 @@ fn ok_html() -> Value {
 fn healthz() -> Value {
     json!({
         "200": answer("It is.", "text/plain", &text()),
-        "503": failure("NotYet"),
+        "503": answer("It is not; the text says what is missing.", "text/plain", &text()),
     })
 }
 
@@ -118,7 +118,7 @@ fn events() -> Value {
         "events",
         "state",
         "Transitions as Server-Sent Events, as they happen",
-        json!({ "200": stream, "400": failure("BadRequest") }),
+        json!({ "200": stream, "503": failure("Busy") }),
     );
     events["description"] = json!(
         "First `event: snapshot`, whose data is the state; then `event: transition` for each change \
@@ -148,7 +148,7 @@ fn probe() -> Value {
     probe["parameters"] = json!([
         { "name": "target", "in": "query", "required": true, "description": "The URL to look at.", "schema": text() },
         { "name": "kind", "in": "query", "required": false,
-          "description": "The kind of service; without it, what the URL's scheme says.", "schema": text() },
+          "description": "The kind of service; `http` without it.", "schema": text() },
     ]);
     probe
 }
@@ -158,7 +158,7 @@ fn responses() -> Value {
     json!({
         "BadRequest": error("The request cannot be understood; `advice` says how to write it."),
         "Forbidden": error("The config does not allow it; `advice` says which setting would."),
-        "NotYet": error("Not yet, or not any more; `error` says what is missing."),
+        "Busy": error("Too many streams are open; come back later."),
     })
 }
 
@@ -206,13 +206,15 @@ fn state() -> Value {
                 "`down` when a required target is down, `unknown` when a required one is unknown or \
                  nothing is watched, `degraded` when anything else is not up.",
             ),
+            "seq": { "type": "integer", "minimum": 0, "description": "The last transition that this contains." },
+            "at": described("Time", "When this was so."),
             "targets": {
                 "type": "array",
                 "description": "In the order of the config.",
                 "items": reference("Target"),
             },
         }),
-        &["health", "targets"],
+        &["health", "seq", "at", "targets"],
     )
 }
 
@@ -225,6 +227,11 @@ fn target() -> Value {
             "health": reference("Health"),
             "reason": reference("Reason"),
             "message": { "type": "string", "description": "What was seen, for people; empty when all is well." },
+            "advice": { "type": "string", "description": "What to do about it; empty when all is well." },
+            "last_seen": {
+                "description": "When the last look ended, good or bad; null before the first.",
+                "oneOf": [reference("Time"), { "type": "null" }],
+            },
             "since": described("Time", "Since when the health is what it is."),
             "latency_ms": {
                 "type": ["number", "null"],
@@ -239,7 +246,9 @@ fn target() -> Value {
             "health",
             "reason",
             "message",
+            "advice",
             "since",
+            "last_seen",
             "latency_ms",
             "facts",
         ],
@@ -288,10 +297,17 @@ fn look() -> Value {
             "reason": reference("Reason"),
             "message": { "type": "string", "description": "What was tried and what came back." },
             "advice": { "type": "string", "description": "What to do about it; empty when all is well." },
-            "latency_ms": { "type": ["number", "null"], "description": "How long the look took." },
+            "latency_ms": { "type": "number", "description": "How long the look took." },
             "facts": reference("Facts"),
         }),
-        &["health", "reason", "message", "facts"],
+        &[
+            "health",
+            "reason",
+            "message",
+            "advice",
+            "latency_ms",
+            "facts",
+        ],
     )
 }
 

@@ -246,12 +246,14 @@ fn shape(health: Health) -> Markup {
     html! { svg class="shape" aria-hidden="true" { use href=(format!("#{health}")) {} } }
 }
 
+/// Where long names and values may wrap.
+const MAY_WRAP_BEHIND: [char; 6] = ['.', '-', '_', '/', ':', '@'];
+
 /// A name from the config: kept from turning the direction of what stands around it, and free
 /// to wrap behind dots and the like.
 fn name(name: &str, limit: usize) -> Markup {
     let shown = text::clip(name, limit);
-    let may_wrap_behind = ['.', '-', '_', '/', ':', '@'];
-    html! { bdi { @for part in shown.split_inclusive(may_wrap_behind) { (part) wbr; } } }
+    html! { bdi { @for part in shown.split_inclusive(MAY_WRAP_BEHIND) { (part) wbr; } } }
 }
 
 /// A moment as the page shows it: short words, the exact time behind them.

@@ -34,7 +34,8 @@ const JS: &[u8] = include_bytes!("../../../../dashboards/page/page.js");
 
 /// The value of `Content-Security-Policy` for the page: our own files and nothing else. Markup
 /// may not be made from strings either, so that no name or message can ever become a script.
-pub const CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+/// `data:` is for the icon of a page that has lost its server, which cannot be fetched then.
+pub const CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
     require-trusted-types-for 'script'; trusted-types 'none'";
 
@@ -94,9 +95,7 @@ mod tests {
 
     #[test]
     fn the_policy_allows_nothing_from_elsewhere_and_nothing_inline() {
-        for word in [
-            "unsafe", "http:", "https:", "*", "data:", "blob:", "nonce", "sha256",
-        ] {
+        for word in ["unsafe", "http:", "https:", "*", "blob:", "nonce", "sha256"] {
             assert!(!CSP.contains(word), "the policy has {word}");
         }
         assert!(CSP.starts_with("default-src 'none';"));

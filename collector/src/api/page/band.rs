@@ -172,7 +172,7 @@ mod tests {
     fn the_words_say_how_long() {
         let snapshot = samples::platform(REFUSED, Fate::Up, FILLING, Fate::Up);
         let words = |name| words(&stretches(snapshot.target(name).unwrap(), &snapshot, NOW));
-        assert_eq!(words("postgresql"), "down 12 s");
+        assert_eq!(words("postgresql"), "down 12\u{a0}s");
         assert_eq!(words("minio"), "up throughout");
     }
 

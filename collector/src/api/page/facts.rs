@@ -11,6 +11,8 @@ use maud::{Markup, html};
 
 use super::{format, text};
 
+/// Where long values may wrap; not within a number.
+const MAY_WRAP_BEHIND: [char; 5] = ['-', '_', '/', ':', '@'];
 /// How many facts stand open on a tile; the others unfold.
 const OPEN: usize = 6;
 /// How many rows a table of labelled facts has at most.
@@ -47,7 +49,7 @@ impl Row {
             div {
                 dt { (self.label) }
                 dd {
-                    bdi { (self.value) }
+                    bdi { @for part in self.value.split_inclusive(MAY_WRAP_BEHIND) { (part) wbr; } }
                     @if let Some(share) = self.share { (bar(share)) }
                 }
             }
@@ -100,6 +102,7 @@ fn row(facts: &Facts, name: &str, value: &FactValue, now: Timestamp) -> Row {
 fn limit_of(facts: &Facts, name: &str) -> Option<(String, f64)> {
     let (stem, unit) = split_unit(name);
     let thing = stem.strip_suffix("_used").unwrap_or(stem);
+    let thing = thing.strip_prefix("connected_").unwrap_or(thing);
     let candidates = [
         format!("{thing}_max{unit}"),
         format!("max_{thing}{unit}"),
@@ -113,6 +116,11 @@ fn limit_of(facts: &Facts, name: &str) -> Option<(String, f64)> {
             Some(FactValue::Number(limit)) if *limit > 0.0 => Some((candidate, *limit)),
             _ => None,
         })
+}
+
+fn is_limit(name: &str) -> bool {
+    let stem = split_unit(name).0;
+    stem.ends_with("_max") || stem.ends_with("_limit") || stem.starts_with("max_")
 }
 
 /// Parts the unit (with its underscore) from the end of a fact's name.
@@ -146,6 +154,7 @@ fn shown(name: &str, value: &FactValue, now: Timestamp) -> String {
 fn number(name: &str, figure: f64, now: Timestamp) -> String {
     let seconds = |length: f64| Duration::try_from_secs_f64(length).ok();
     match split_unit(name).1 {
+        _ if figure == 0.0 && is_limit(name) => "no limit".to_owned(),
         "_bytes" => format::bytes(figure),
         "_ratio" => format::percent(figure),
         "_seconds" => seconds(figure).map_or_else(|| format::count(figure) + " s", format::delay),
@@ -171,14 +180,13 @@ struct Table {
 
 impl Table {
     fn markup(&self) -> Markup {
-        let common = common_word(&self.columns);
         html! {
             table class="facts" {
                 thead {
                     tr {
                         th scope="col" { (text::words(&self.key)) }
                         @for column in &self.columns {
-                            th scope="col" { (label(&column[common..])) }
+                            th scope="col" { (label(without_shared_word(column, &self.columns))) }
                         }
                     }
                 }
@@ -235,17 +243,21 @@ fn table(key: &str, parts: &BTreeMap<&str, BTreeMap<&str, String>>) -> Table {
     }
 }
 
-/// How long the first word is which all names begin with: `messages_` needs no saying in each
-/// of three columns.
-fn common_word(names: &[String]) -> usize {
-    let Some((first, others)) = names.split_first() else {
-        return 0;
+/// A column's name without the first word that it shares with another: `messages_` needs no
+/// saying in each of three columns.
+fn without_shared_word<'a>(column: &'a str, columns: &[String]) -> &'a str {
+    let Some(end) = column.find('_') else {
+        return column;
     };
-    match first.find('_') {
-        Some(end) if !others.is_empty() && others.iter().all(|n| n.starts_with(&first[..=end])) => {
-            end + 1
-        }
-        _ => 0,
+    let word = &column[..=end];
+    let sharing = columns
+        .iter()
+        .filter(|other| other.starts_with(word))
+        .count();
+    if sharing > 1 {
+        &column[end + 1..]
+    } else {
+        column
     }
 }
 
@@ -260,7 +272,7 @@ mod tests {
     fn pairs(facts: &Facts) -> Vec<(String, String)> {
         rows(facts, at())
             .into_iter()
-            .map(|row| (row.label, row.value))
+            .map(|row| (row.label, row.value.replace('\u{a0}', " ")))
             .collect()
     }
 
@@ -303,7 +315,7 @@ mod tests {
         assert_eq!(rows.len(), 2);
         assert_eq!(rows[0].value, "12 of 100");
         assert_eq!(rows[0].share, Some(0.12));
-        assert_eq!(rows[1].value, "1.0 KiB of 2.0 KiB");
+        assert_eq!(rows[1].value, "1.0\u{a0}KiB of 2.0\u{a0}KiB");
     }
 
     #[test]
@@ -311,7 +323,10 @@ mod tests {
         let mut facts = Facts::default();
         facts.set("memory_used_bytes", 1024.0);
         facts.set("memory_max_bytes", 0.0);
-        assert_eq!(rows(&facts, at()).len(), 2);
+        let shown = pairs(&facts);
+        let limit = ("memory max".to_owned(), "no limit".to_owned());
+        assert_eq!(shown[0], limit);
+        assert_eq!(shown.len(), 2);
     }
 
     #[test]
@@ -322,14 +337,23 @@ mod tests {
             facts.set_labelled("messages_in_flight", "queue", queue, 1.0);
         }
         facts.set_labelled("messages_visible", "queue", "odd", 9.0);
+        facts.set_labelled("dead_letters", "queue", "odd", 2.0);
         let tables = tables(&facts, at());
         assert_eq!(tables.len(), 1);
         assert_eq!(
             tables[0].rows[2],
-            ("odd".to_owned(), vec![String::new(), "9".to_owned()])
+            (
+                "odd".to_owned(),
+                vec!["2".to_owned(), String::new(), "9".to_owned()]
+            )
         );
         let html = tables[0].markup().into_string();
-        assert!(html.contains(r#"<th scope="col">in flight</th>"#), "{html}");
+        for column in ["dead letters", "in flight", "visible"] {
+            assert!(
+                html.contains(&format!("<th scope=\"col\">{column}</th>")),
+                "{html}"
+            );
+        }
     }
 
     #[test]

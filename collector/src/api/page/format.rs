@@ -10,18 +10,18 @@ pub(super) fn span(length: Duration) -> String {
     let seconds = length.as_secs();
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
     match () {
-        () if minutes == 0 => format!("{seconds} s"),
+        () if minutes == 0 => format!("{seconds}\u{a0}s"),
         () if hours == 0 => two(minutes, "min", seconds % 60, "s"),
         () if days == 0 => two(hours, "h", minutes % 60, "min"),
         () if days < 100 => two(days, "d", hours % 24, "h"),
-        () => format!("{days} d"),
+        () => format!("{days}\u{a0}d"),
     }
 }
 
 fn two(large: u64, large_unit: &str, small: u64, small_unit: &str) -> String {
     match small {
-        0 => format!("{large} {large_unit}"),
-        _ => format!("{large} {large_unit} {small} {small_unit}"),
+        0 => format!("{large}\u{a0}{large_unit}"),
+        _ => format!("{large}\u{a0}{large_unit} {small}\u{a0}{small_unit}"),
     }
 }
 
@@ -30,12 +30,12 @@ fn two(large: u64, large_unit: &str, small: u64, small_unit: &str) -> String {
 pub(super) fn delay(length: Duration) -> String {
     let micros = length.as_secs_f64() * 1e6;
     match micros {
-        m if m < 99.5 => format!("{m:.0} µs"),
-        m if m < 9_995.0 => format!("{:.2} ms", m / 1e3),
-        m if m < 99_950.0 => format!("{:.1} ms", m / 1e3),
-        m if m < 999_500.0 => format!("{:.0} ms", m / 1e3),
-        m if m < 9.995e6 => format!("{:.2} s", m / 1e6),
-        m if m < 59.95e6 => format!("{:.1} s", m / 1e6),
+        m if m < 99.5 => format!("{m:.0}\u{a0}µs"),
+        m if m < 9_995.0 => format!("{:.2}\u{a0}ms", m / 1e3),
+        m if m < 99_950.0 => format!("{:.1}\u{a0}ms", m / 1e3),
+        m if m < 999_500.0 => format!("{:.0}\u{a0}ms", m / 1e3),
+        m if m < 9.995e6 => format!("{:.2}\u{a0}s", m / 1e6),
+        m if m < 59.95e6 => format!("{:.1}\u{a0}s", m / 1e6),
         _ => span(length),
     }
 }
@@ -57,7 +57,7 @@ pub(super) fn from_ms(millis: f64) -> Duration {
 /// How long ago something was: tenths of a second while they tell anything, then a [`span`].
 pub(super) fn age(length: Duration) -> String {
     match length.as_secs_f64() {
-        s if s < 9.95 => format!("{s:.1} s"),
+        s if s < 9.95 => format!("{s:.1}\u{a0}s"),
         _ => span(length),
     }
 }
@@ -66,7 +66,7 @@ pub(super) fn age(length: Duration) -> String {
 pub(super) fn bytes(value: f64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     if !value.is_finite() || value.abs() < 1024.0 {
-        return format!("{} B", count(value));
+        return format!("{}\u{a0}B", count(value));
     }
     let mut scaled = value;
     let mut unit = "B";
@@ -79,8 +79,8 @@ pub(super) fn bytes(value: f64) -> String {
         unit = larger;
     }
     match scaled.abs() {
-        s if s < 9.95 => format!("{scaled:.1} {unit}"),
-        _ => format!("{scaled:.0} {unit}"),
+        s if s < 9.95 => format!("{scaled:.1}\u{a0}{unit}"),
+        _ => format!("{scaled:.0}\u{a0}{unit}"),
     }
 }
 
@@ -106,8 +106,8 @@ pub(super) fn count(value: f64) -> String {
 /// A share of one as a percentage.
 pub(super) fn percent(share: f64) -> String {
     match share * 100.0 {
-        p if p.is_finite() && p.fract().abs() > 0.05 && p.abs() < 9.95 => format!("{p:.1} %"),
-        p if p.is_finite() => format!("{p:.0} %"),
+        p if p.is_finite() && p.fract().abs() > 0.05 && p.abs() < 9.95 => format!("{p:.1}\u{a0}%"),
+        p if p.is_finite() => format!("{p:.0}\u{a0}%"),
         _ => "no number".to_owned(),
     }
 }
@@ -180,6 +180,11 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
+    /// A number and its unit do not part at the end of a line.
+    fn plain(text: &str) -> String {
+        text.replace('\u{a0}', " ")
+    }
+
     #[test]
     fn spans_have_at_most_two_units() {
         let cases = [
@@ -193,7 +198,7 @@ mod tests {
             (s(86_400 * 123 + 3600), "123 d"),
         ];
         for (length, text) in cases {
-            assert_eq!(span(length), text);
+            assert_eq!(plain(&span(length)), text);
         }
     }
 
@@ -214,20 +219,20 @@ mod tests {
             (s(61), "1 min 1 s"),
         ];
         for (length, text) in cases {
-            assert_eq!(delay(length), text);
+            assert_eq!(plain(&delay(length)), text);
         }
-        assert_eq!(delay(from_ms(3.25)), "3.25 ms");
-        assert_eq!(delay(from_ms(f64::NAN)), "0 µs");
-        assert_eq!(delay(from_ms(-1.0)), "0 µs");
-        assert_eq!(lasted(us(40_000)), "40.0 ms");
-        assert_eq!(lasted(us(12_500_000)), "12 s");
+        assert_eq!(plain(&delay(from_ms(3.25))), "3.25 ms");
+        assert_eq!(plain(&delay(from_ms(f64::NAN))), "0 µs");
+        assert_eq!(plain(&delay(from_ms(-1.0))), "0 µs");
+        assert_eq!(plain(&lasted(us(40_000))), "40.0 ms");
+        assert_eq!(plain(&lasted(us(12_500_000))), "12 s");
     }
 
     #[test]
     fn ages_lose_their_tenths() {
-        assert_eq!(age(us(400_000)), "0.4 s");
-        assert_eq!(age(us(9_960_000)), "9 s");
-        assert_eq!(age(s(75)), "1 min 15 s");
+        assert_eq!(plain(&age(us(400_000))), "0.4 s");
+        assert_eq!(plain(&age(us(9_960_000))), "9 s");
+        assert_eq!(plain(&age(s(75))), "1 min 15 s");
     }
 
     #[test]
@@ -243,7 +248,7 @@ mod tests {
             (f64::NAN, "no number B"),
         ];
         for (value, text) in cases {
-            assert_eq!(bytes(value), text);
+            assert_eq!(plain(&bytes(value)), text);
         }
     }
 
@@ -259,13 +264,13 @@ mod tests {
             (f64::INFINITY, "∞"),
         ];
         for (value, text) in cases {
-            assert_eq!(count(value), text);
+            assert_eq!(plain(&count(value)), text);
         }
         assert_eq!(plural(1, "target"), "one target");
         assert_eq!(plural(1000, "target"), "1,000 targets");
-        assert_eq!(percent(0.125), "12 %");
-        assert_eq!(percent(0.015), "1.5 %");
-        assert_eq!(percent(1.0), "100 %");
+        assert_eq!(plain(&percent(0.125)), "12 %");
+        assert_eq!(plain(&percent(0.015)), "1.5 %");
+        assert_eq!(plain(&percent(1.0)), "100 %");
     }
 
     #[test]

@@ -103,7 +103,9 @@ mod tests {
 
     #[test]
     fn the_picture_has_words() {
-        let drawn = picture(&[210, 250, 1_400]).into_string();
+        let drawn = picture(&[210, 250, 1_400])
+            .into_string()
+            .replace('\u{a0}', " ");
         assert!(
             drawn.contains("Latency of the last 3 looks: 0.21 ms to 1.40 ms, median 0.25 ms"),
             "{drawn}"

@@ -4,7 +4,8 @@ use super::samples::{self, FILLING, Fate, NOW, REFUSED, Sample};
 use super::*;
 
 fn page(snapshot: &Snapshot) -> String {
-    render(snapshot, NOW, "0.1.0 (abc)").into_string()
+    let html = render(snapshot, NOW, "0.1.0 (abc)").into_string();
+    html.replace("\u{a0}", " ")
 }
 
 fn all() -> Vec<(&'static str, Snapshot)> {

@@ -81,7 +81,7 @@ mod tests {
             (event(Up, Unknown, None), "silent for 3.20 ms"),
         ];
         for (event, text) in cases {
-            assert_eq!(detected(&event), text);
+            assert_eq!(detected(&event).replace("\u{a0}", " "), text);
         }
     }
 
