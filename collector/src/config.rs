@@ -174,7 +174,7 @@ impl Reader {
             self.problems.push(root.error(message));
         }
         let known = sections::KEYS.iter().copied();
-        self.problems.extend(de::unknown_keys(root, known));
+        self.problems.extend(de::unknown_keys(root, &known));
     }
 
     /// A section, or its default where it is not given or wrong.

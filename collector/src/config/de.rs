@@ -46,7 +46,7 @@ const MOST_UNKNOWN: usize = 100;
 /// An error for each key of a map that is not allowed.
 pub(super) fn unknown_keys<'a>(
     node: &Node,
-    allowed: impl Iterator<Item = &'a str> + Clone,
+    allowed: &(impl Iterator<Item = &'a str> + Clone),
 ) -> Vec<NodeError> {
     let unknown = |entry: &&Entry| !allowed.clone().any(|key| key == &*entry.key);
     let unknown = node.entries().iter().filter(unknown).take(MOST_UNKNOWN);

@@ -275,6 +275,17 @@ impl NodeError {
         self
     }
 
+    pub(super) fn is_at(&self, place: &Place) -> bool {
+        (self.line, self.column) == (place.line, place.column)
+    }
+
+    /// Sets the place anew.
+    pub(super) fn moved_to(mut self, place: &Place) -> Self {
+        self.line = place.line;
+        self.column = place.column;
+        self
+    }
+
     /// Names the key, unless something further inside has.
     pub(super) fn under(mut self, key: &str) -> Self {
         if !self.named {

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use super::de::unknown_keys;
 use super::duration::Span;
 use super::files::{self, Fingerprint, Folder};
-use super::node::{Node, NodeError, Value, listed};
+use super::node::{Entry, Node, NodeError, Value, listed};
 use super::sections::Defaults;
 use super::{schema, suggest};
 use crate::kinds::{self, Kind};
@@ -308,7 +308,7 @@ impl<'a> Targets<'a> {
             .entry(kind.name)
             .or_insert_with(|| schema::own_keys(kind));
         let allowed = COMMON.iter().copied().chain(own.iter().map(String::as_str));
-        self.problems.extend(unknown_keys(item, allowed));
+        self.problems.extend(unknown_keys(item, &allowed));
         let settings = item.with_keys(|key| own.iter().any(|known| known == key));
         let settings = self.folder.resolve(&settings);
         // Before they are read: a change in between then counts as one at the next reload.
@@ -321,7 +321,7 @@ impl<'a> Targets<'a> {
                 probe,
             }),
             Err(problem) => {
-                self.problems.push(problem);
+                self.problems.push(blame(problem, &settings));
                 None
             }
         }
@@ -363,6 +363,25 @@ struct Built {
     settings: Node,
     files: Vec<Fingerprint>,
     probe: Box<dyn Probe>,
+}
+
+/// A kind that refuses its settings tells no place. If the message names a key, or the file of
+/// a key, that one is meant.
+fn blame(problem: NodeError, settings: &Node) -> NodeError {
+    if !problem.is_at(settings.place()) {
+        return problem;
+    }
+    let message = problem.message.to_lowercase();
+    let letter = |c: char| c.is_alphanumeric() || c == '_';
+    let words: Vec<&str> = message.split(|c| !letter(c)).collect();
+    let named = |entry: &&Entry| {
+        let file = text(&entry.value).filter(|_| entry.key.ends_with("_file"));
+        words.contains(&&*entry.key) || file.is_some_and(|file| problem.message.contains(file))
+    };
+    match settings.entries().iter().find(named) {
+        Some(entry) => problem.moved_to(entry.value.place()),
+        None => problem,
+    }
 }
 
 fn text(node: &Node) -> Option<&str> {
