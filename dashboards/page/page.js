@@ -141,11 +141,13 @@
 
   /* ---- The stream, and whether what is shown is true now ---- */
 
+  let stream;
   let streaming = false;
   let closed = 0;
 
   function open() {
-    const stream = new EventSource("api/v1/events");
+    stream?.close();
+    stream = new EventSource("api/v1/events");
     stream.onopen = () => {
       streaming = true;
       closed = 0;
@@ -240,6 +242,18 @@
 
   document.addEventListener("visibilitychange", () => {
     if (document.visibilityState === "visible") refresh();
+  });
+
+  // A browser may keep a page that was left, with its stream, and browsers open only few
+  // connections to one server: a page that is left lets go of its own.
+  window.addEventListener("pagehide", () => {
+    stream.close();
+    streaming = false;
+  });
+  window.addEventListener("pageshow", (event) => {
+    if (!event.persisted) return;
+    open();
+    refresh();
   });
 
   filter();
