@@ -71,6 +71,9 @@ pub(super) struct Entry {
 /// The shortest text that is hidden: replacing single letters would only garble messages.
 const HIDDEN_FROM: usize = 3;
 
+/// No word in a message is cut later than after so many bytes.
+const LONGEST_CUT: usize = 256;
+
 impl Node {
     pub(super) fn new(place: Place, value: Value) -> Self {
         Self {
@@ -192,6 +195,22 @@ impl Scalar {
             if piece.value.len() >= HIDDEN_FROM && text.contains(&piece.value) {
                 *text = text.replace(&piece.value, &piece.written);
             }
+            piece.hide_beginning(text);
+        }
+    }
+}
+
+impl FromEnv {
+    /// A message may have been cut in the middle of the value, which `…` tells.
+    fn hide_beginning(&self, text: &mut String) {
+        if !text.contains('…') {
+            return;
+        }
+        let ends = self.value.char_indices().map(|(end, _)| end);
+        let ends = ends.filter(|end| (HIDDEN_FROM..LONGEST_CUT).contains(end));
+        for end in ends.collect::<Vec<_>>().into_iter().rev() {
+            let cut = format!("{}…", &self.value[..end]);
+            *text = text.replace(&cut, &self.written);
         }
     }
 }

@@ -292,13 +292,14 @@ fn what_comes_from_the_environment_is_never_shown() {
         "defaults: { interval: \"${PASSWORD}\" }",
         "defaults: { thresholds: { soft: \"${PASSWORD}\" } }",
         "probe: { allow: [\"${PASSWORD}\"] }",
+        // Cut in the middle of the value.
+        "api: { listen: \"12345678901234567890123456789012345678901234567890123456${PASSWORD}\" }",
     ] {
         let result = read(config);
         let shown = format!("{result:?}");
         assert!(!shown.contains("hunter2"), "{config}: {shown}");
-        if let Err(error) = result {
-            assert!(!error.to_string().contains("hunter2"), "{config}: {error}");
-        }
+        let told = result.map(|_| ()).map_err(|error| error.to_string());
+        assert!(!format!("{told:?}").contains("hunt"), "{config}: {told:?}");
     }
     assert!(problems("api: { listen: \"x${PASSWORD}\" }").contains("`x${PASSWORD}` is no address"));
 }
