@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header};
+use http_body::Body;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -33,11 +34,16 @@ pub async fn send(addr: SocketAddr, request: Request<Full<Bytes>>) -> Result<Res
 }
 
 /// Sends one request over a stream that is already connected.
-pub(crate) async fn exchange(
+pub(crate) async fn exchange<B>(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     host: &str,
-    mut request: Request<Full<Bytes>>,
-) -> Result<Response<Bytes>> {
+    mut request: Request<B>,
+) -> Result<Response<Bytes>>
+where
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     if !request.headers().contains_key(header::HOST) {
         let value = HeaderValue::from_str(host)?;
         request.headers_mut().insert(header::HOST, value);

@@ -5,8 +5,10 @@
 //! Knows nothing of what is tested with it: no crate of this workspace is
 //! imported here.
 
+pub mod dockerd;
 pub mod elasticmq;
 pub mod http;
+pub mod images;
 pub mod kube;
 pub mod minio;
 pub mod peer;
