@@ -191,7 +191,7 @@ fn elasticmq() -> Result<Recipe> {
         name: "elasticmq",
         linked: with_base(linked)?,
         plain: vec![home.join("lib"), home.join("conf"), jars()?],
-        without: vec!["*/lib/src.zip", "*/lib/ct.sym"],
+        without: vec!["*/lib/src.zip", "*/lib/ct.sym", "*/classes_nocoops.jsa"],
         texts: vec![
             ("entrypoint", script),
             ("opt/elasticmq.conf", ELASTICMQ_CONF.to_owned()),
@@ -282,7 +282,7 @@ impl Recipe {
         for file in files {
             let meta =
                 fs::metadata(file).with_context(|| format!("{} is missing", file.display()))?;
-            write!(text, "{file:?} {} {}\n", meta.size(), meta.mtime())?;
+            writeln!(text, "{file:?} {} {}", meta.size(), meta.mtime())?;
         }
         let mut short = String::new();
         for byte in &digest(&SHA256, text.as_bytes()).as_ref()[..8] {

@@ -43,8 +43,12 @@ impl Plan {
     }
 }
 
+/// Set to anything, this environment variable keeps all directories.
+const KEEP: &str = "COMIND_PEERS_KEEP";
+
 /// One running server. Dropping it kills it and removes its directory; when
-/// the test panics, the directory is kept and its place printed.
+/// the test panics or `COMIND_PEERS_KEEP` is set, the directory is kept and
+/// its place printed with the end of the log.
 pub struct Peer {
     name: &'static str,
     port: Port,
@@ -89,7 +93,6 @@ impl Peer {
                 return Ok(peer);
             };
             if fixed.is_some() || tries == PORT_TRIES || !peer.log_says_port_taken() {
-                peer.keep();
                 return Err(error);
             }
             tries += 1;
@@ -183,8 +186,8 @@ impl Peer {
         .await;
         result.map_err(|error| {
             anyhow!(
-                "{error:#}\n--- {} ends with:\n{}",
-                self.log_path().display(),
+                "{error:#}\n--- the log of {} ends with:\n{}",
+                self.name,
                 self.logs()
             )
         })
@@ -221,7 +224,7 @@ impl Peer {
 impl Drop for Peer {
     fn drop(&mut self) {
         let _ = self.process.kill();
-        if std::thread::panicking() {
+        if std::thread::panicking() || std::env::var_os(KEEP).is_some() {
             self.report();
             self.keep();
         }
