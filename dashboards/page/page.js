@@ -136,7 +136,15 @@
     if (changed.size === 0) return;
     const few = [...changed.values()].slice(0, 3);
     if (changed.size > few.length) few.push(`${changed.size - few.length} others changed.`);
-    announce.textContent = `${few.join(" ")} The platform is ${live().dataset.health}.`;
+    say(`${few.join(" ")} The platform is ${live().dataset.health}.`);
+  }
+
+  // Sentences are added and not replaced: one that follows quickly must not swallow the first.
+  function say(sentence) {
+    const line = document.createElement("p");
+    line.textContent = sentence;
+    announce.append(line);
+    while (announce.childElementCount > 5) announce.firstElementChild.remove();
   }
 
   /* ---- The stream, and whether what is shown is true now ---- */
@@ -185,7 +193,7 @@
     if (state === "live") {
       link.textContent = "live";
       lost.textContent = "";
-      if (was === "lost") announce.textContent = `Connected again. The platform is ${live().dataset.health}.`;
+      if (was === "lost") say(`Connected again. The platform is ${live().dataset.health}.`);
     } else {
       link.textContent = "reconnecting";
       lost.textContent = `Connection lost. This is how it was at ${at} UTC.`;

@@ -30,31 +30,31 @@ pub fn document(version: &str) -> Value {
 
 fn paths() -> Value {
     json!({
-        "/": { "get": operation("page", "page", "The live page", ok_html()) },
+        "/": { "get": operation("page", "page", "The live page", &ok_html()) },
         "/page/live": { "get": operation(
-            "livePart", "page", "The part of the page that changes, as markup for its script", ok_html()
+            "livePart", "page", "The part of the page that changes, as markup for its script", &ok_html()
         ) },
         "/metrics": { "get": metrics() },
         "/livez": { "get": operation(
-            "livez", "health", "Whether the watching goes on; restart the process when it does not", healthz()
+            "livez", "health", "Whether the watching goes on; restart the process when it does not", &healthz()
         ) },
         "/readyz": { "get": operation(
-            "readyz", "health", "Whether every target has been looked at once", healthz()
+            "readyz", "health", "Whether every target has been looked at once", &healthz()
         ) },
         "/api/v1/state": { "get": operation(
             "state", "state", "Every target and the platform as a whole",
-            json!({ "200": answer("How everything is now.", "application/json", &reference("State")) }),
+            &json!({ "200": answer("How everything is now.", "application/json", &reference("State")) }),
         ) },
         "/api/v1/events": { "get": events() },
         "/api/v1/openapi.json": { "get": operation(
             "openapi", "state", "This document",
-            json!({ "200": answer("This document.", "application/json", &json!({ "type": "object" })) }),
+            json!({ "200": answer("This document.", "application/json", &&json!({ "type": "object" })) }),
         ) },
         "/probe": { "get": probe() },
     })
 }
 
-fn operation(id: &str, tag: &str, summary: &str, responses: Value) -> Value {
+fn operation(id: &str, tag: &str, summary: &str, responses: &Value) -> Value {
     json!({ "operationId": id, "tags": [tag], "summary": summary, "responses": responses })
 }
 
@@ -90,7 +90,7 @@ fn metrics() -> Value {
         "metrics",
         "state",
         "Metrics for Prometheus, in the format that `Accept` asks for",
-        json!({ "200": {
+        &json!({ "200": {
             "description": "All series.",
             "content": {
                 "text/plain": { "schema": text() },
@@ -118,7 +118,7 @@ fn events() -> Value {
         "events",
         "state",
         "Transitions as Server-Sent Events, as they happen",
-        json!({ "200": stream, "503": failure("Busy") }),
+        &json!({ "200": stream, "503": failure("Busy") }),
     );
     events["description"] = json!(
         "First `event: snapshot`, whose data is the state; then `event: transition` for each change \
@@ -138,7 +138,7 @@ fn probe() -> Value {
         "probe",
         "state",
         "Looks once, now",
-        json!({
+        &json!({
             "200": answer("What the look saw, good or bad.", "application/json", &reference("Look")),
             "400": failure("BadRequest"),
             "403": failure("Forbidden"),
@@ -187,20 +187,20 @@ fn schemas() -> Value {
                 may carry one label: `messages_visible{queue=jobs}`.",
             "additionalProperties": { "type": ["boolean", "number", "string"] },
         },
-        "Error": object(json!({
+        "Error": object(&json!({
             "error": { "type": "string", "description": "What was wrong." },
             "advice": { "type": "string", "description": "What to do about it." },
         }), &["error", "advice"]),
     })
 }
 
-fn object(properties: Value, required: &[&str]) -> Value {
+fn object(properties: &Value, required: &[&str]) -> Value {
     json!({ "type": "object", "properties": properties, "required": required })
 }
 
 fn state() -> Value {
     object(
-        json!({
+        &json!({
             "health": described(
                 "Health",
                 "`down` when a required target is down, `unknown` when a required one is unknown or \
@@ -220,7 +220,7 @@ fn state() -> Value {
 
 fn target() -> Value {
     object(
-        json!({
+        &json!({
             "name": { "type": "string", "description": "Unique, from the config." },
             "kind": { "type": "string", "examples": ["postgresql", "minio", "redis", "elasticmq", "http"] },
             "required": { "type": "boolean", "description": "Whether the platform is down without it." },
@@ -257,7 +257,7 @@ fn target() -> Value {
 
 fn transition() -> Value {
     object(
-        json!({
+        &json!({
             "seq": { "type": "integer", "minimum": 1, "description": "Grows by one with each transition." },
             "at": described("Time", "When it was decided."),
             "target": { "type": "string", "description": "The target's name." },
@@ -292,7 +292,7 @@ fn transition() -> Value {
 
 fn look() -> Value {
     object(
-        json!({
+        &json!({
             "health": reference("Health"),
             "reason": reference("Reason"),
             "message": { "type": "string", "description": "What was tried and what came back." },

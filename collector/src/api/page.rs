@@ -56,7 +56,7 @@ pub fn render(snapshot: &Snapshot, now: Timestamp, build: &str) -> Markup {
                 p id="lost" role="alert" {}
                 main id="live" tabindex="-1" { (live(snapshot, now)) }
                 (footer(build))
-                p id="announce" class="unseen" role="status" aria-live="polite" {}
+                div id="announce" class="unseen" role="log" aria-live="polite" aria-label="Changes" {}
             }
         }
     }

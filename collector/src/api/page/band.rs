@@ -4,7 +4,6 @@
 
 use std::time::Duration;
 
-use comind_model::event::Event;
 use comind_model::health::Health;
 use comind_model::snapshot::Snapshot;
 use comind_model::state::State;
@@ -15,6 +14,9 @@ use super::{format, moment};
 
 /// How far back the band goes.
 const LENGTH: Duration = Duration::from_secs(3600);
+
+/// Unknown for less than this at the beginning is a first look on its way.
+const FIRST_LOOK: Duration = Duration::from_secs(5);
 
 /// A stretch of time in which a target's health was the same.
 #[derive(Debug, PartialEq)]
@@ -33,16 +35,16 @@ impl Stretch {
 /// The band of one target.
 pub(super) fn picture(state: &State, snapshot: &Snapshot, now: Timestamp) -> Markup {
     let stretches = stretches(state, snapshot, now);
-    let words = words(&stretches);
     html! {
         div class="hour" {
             svg class="band" viewBox="0 0 3600 8" preserveAspectRatio="none" aria-hidden="true" {
                 @for stretch in &stretches {
-                    rect class=(stretch.health) x=(second(stretch.from, now)) width=(width(stretch, now))
+                    @let width = width(stretch, now);
+                    rect class=(stretch.health) x=(second(stretch.from, now).min(LENGTH.as_secs() - width)) width=(width)
                         y=(8 - height(stretch.health)) height=(height(stretch.health)) {}
                 }
             }
-            p { "last hour: " (words) }
+            p { (words(&stretches)) }
             @if let Some(seen) = state.last_seen() {
                 p class="looked" { "looked " (moment(seen, &format::age(now.since(seen)))) " ago" }
             }
@@ -98,19 +100,23 @@ fn stretches(state: &State, snapshot: &Snapshot, now: Timestamp) -> Vec<Stretch>
         to,
     });
     stretches.reverse();
+    // Between the start of the program and the first look there is nothing to tell.
+    if let [first, _, ..] = &stretches[..]
+        && first.health == Health::Unknown
+        && first.length() < FIRST_LOOK
+    {
+        stretches.remove(0);
+    }
     stretches
 }
 
-/// The timeline is bounded: before its oldest transition, something may have been forgotten.
+/// The timeline is bounded: before its oldest transition nothing is claimed.
 fn known_since(snapshot: &Snapshot, now: Timestamp) -> Timestamp {
     let start = now - LENGTH;
-    let complete = snapshot.timeline.len() as u64 >= snapshot.seq;
-    let oldest = |event: &std::sync::Arc<Event>| event.at.max(start);
-    if complete {
-        start
-    } else {
-        snapshot.timeline.first().map_or(start, oldest)
-    }
+    snapshot
+        .timeline
+        .first()
+        .map_or(start, |oldest| oldest.at.max(start))
 }
 
 fn words(stretches: &[Stretch]) -> String {
@@ -125,10 +131,16 @@ fn words(stretches: &[Stretch]) -> String {
             (!length.is_zero()).then(|| format!("{health} {}", format::lasted(length)))
         })
         .collect();
-    if told.is_empty() {
-        "up throughout".to_owned()
+    let known: Duration = stretches.iter().map(Stretch::length).sum();
+    let hour = if known < LENGTH - FIRST_LOOK {
+        format::span(known)
     } else {
-        told.join(", ")
+        "hour".to_owned()
+    };
+    if told.is_empty() {
+        format!("last {hour}: up")
+    } else {
+        format!("last {hour}: {}", told.join(", "))
     }
 }
 
@@ -166,14 +178,19 @@ mod tests {
         let mut snapshot = samples::platform(REFUSED, Fate::Up, FILLING, Fate::Up);
         snapshot.timeline = snapshot.timeline[snapshot.timeline.len() - 2..].into();
         assert_eq!(of("minio", &snapshot), [(Health::Up, 95)]);
+        let minio = snapshot.target("minio").unwrap();
+        assert_eq!(
+            words(&stretches(minio, &snapshot, NOW)),
+            "last 1\u{a0}min 35\u{a0}s: up"
+        );
     }
 
     #[test]
     fn the_words_say_how_long() {
         let snapshot = samples::platform(REFUSED, Fate::Up, FILLING, Fate::Up);
         let words = |name| words(&stretches(snapshot.target(name).unwrap(), &snapshot, NOW));
-        assert_eq!(words("postgresql"), "down 12\u{a0}s");
-        assert_eq!(words("minio"), "up throughout");
+        assert_eq!(words("postgresql"), "last hour: down 12\u{a0}s");
+        assert_eq!(words("minio"), "last hour: up");
     }
 
     #[test]
