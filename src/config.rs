@@ -41,7 +41,7 @@ impl Config {
                 )
             }
             What::Schema => {
-                let schema = config::schema();
+                let schema = config::schema::schema();
                 out.print(&format!("{}\n", serde_json::to_string_pretty(&schema)?))
             }
         }

@@ -2,6 +2,7 @@
 
 mod completions;
 mod config;
+mod down;
 mod exit;
 mod logging;
 mod output;
@@ -9,7 +10,9 @@ mod place;
 mod probe;
 mod serve;
 mod services;
+mod status;
 mod supervise;
+mod up;
 
 use std::process::ExitCode;
 
@@ -56,6 +59,12 @@ const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("COMIND_COMM
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Start everything: the services, and the collector that watches them
+    Up(up::Up),
+    /// Stop everything; data is kept
+    Down(down::Down),
+    /// Show what the collector sees; exit 1 while the platform is down
+    Status(status::Status),
     /// The data services: PostgreSQL, MinIO, Redis, ElasticMQ
     Services(services::Services),
     /// Watch what a configuration names: metrics, API, live page
@@ -113,15 +122,20 @@ fn run(cli: Cli, out: &Output) -> Result<ExitCode> {
 
 async fn dispatch(cli: Cli, out: &Output) -> Result<ExitCode> {
     match cli.command {
+        Command::Up(up) => up.run(&cli.home, out).await?,
+        Command::Down(down) => down.run(&cli.home, out).await?,
+        Command::Status(status) => return Ok(verdict(status.run(&cli.home, out).await?)),
         Command::Services(services) => services.run(&cli.home, out).await?,
         Command::Serve(serve) => serve.run().await?,
-        Command::Probe(probe) => {
-            let up = probe.run(out).await?;
-            return Ok(ExitCode::from(if up { exit::DONE } else { exit::FAILED }));
-        }
+        Command::Probe(probe) => return Ok(verdict(probe.run(out).await?)),
         Command::Config(config) => config.run(out)?,
         Command::Completions(completions) => completions.run(out)?,
         Command::Supervise(_) => {}
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Success while what was asked about works.
+fn verdict(works: bool) -> ExitCode {
+    ExitCode::from(if works { exit::DONE } else { exit::FAILED })
 }

@@ -85,6 +85,9 @@ pub(crate) struct ServiceArgs {
         global = true
     )]
     elasticmq_port: Option<u16>,
+    /// The port of the live page, API and metrics [default: 9600]
+    #[arg(long, env = "COMIND_API_PORT", value_name = "PORT", global = true)]
+    api_port: Option<u16>,
 }
 
 impl ServiceArgs {
@@ -106,6 +109,7 @@ impl ServiceArgs {
                 minio_console_port: self.minio_console_port,
                 redis_port: self.redis_port,
                 elasticmq_port: self.elasticmq_port,
+                api_port: self.api_port,
             },
         })
     }

@@ -27,7 +27,7 @@ impl Probe {
         let report = once::look(&self.kind, &self.url, limit)
             .await
             .map_err(|error| anyhow!("{error}"))?;
-        out.answer(&report.to_string(), &serde_json::to_value(&report)?)?;
+        out.answer(&format!("{report}\n"), &serde_json::to_value(&report)?)?;
         Ok(report.up())
     }
 }

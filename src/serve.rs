@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
+use comind_collector::metrics::Build;
 use comind_collector::run;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -37,7 +38,11 @@ impl Serve {
                 token.cancel();
             }
         });
-        let served = run::serve(self.config, shutdown).await;
+        let build = Build {
+            version: env!("CARGO_PKG_VERSION"),
+            commit: env!("COMIND_COMMIT"),
+        };
+        let served = run::serve(self.config, build, shutdown).await;
         listener.abort();
         Ok(served?)
     }

@@ -3,8 +3,10 @@
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 use comind_bootstrap::event::{Level, say};
+use comind_bootstrap::home::Home;
 use comind_bootstrap::lock;
 use comind_bootstrap::services::catalog::Service;
+use comind_bootstrap::services::flow::Outcome;
 use comind_bootstrap::services::session::{Request, Session};
 use comind_bootstrap::services::{flow, status, table};
 use futures_util::future::try_join_all;
@@ -66,9 +68,15 @@ impl Services {
     pub(crate) async fn run(self, home: &HomeArgs, out: &Output) -> Result<()> {
         let request = self.args.request(home)?;
         match self.what {
-            What::Setup => setup(request, Vec::new(), out).await.map(drop),
-            What::Start { services } => setup(request, services, out).await.map(drop),
-            What::Stop { services } => stop(&request, &services, out).await,
+            What::Setup => setup(request, Vec::new(), out).await,
+            What::Start { services } => setup(request, services, out).await,
+            What::Stop { services } => {
+                if !set_up(&request, out) {
+                    return Ok(());
+                }
+                let _lock = take_lock(&request.home, out).await?;
+                stop(&request, &services, out).await
+            }
             What::Status => show(&Session::open_as_is(&request)?, out).await,
             What::Logs {
                 service,
@@ -80,10 +88,18 @@ impl Services {
     }
 }
 
+async fn setup(request: Request, only: Vec<Service>, out: &Output) -> Result<()> {
+    let _lock = take_lock(&request.home, out).await?;
+    let (session, _) = bring_up(request, only, out).await?;
+    show(&session, out).await
+}
+
 /// Brings up `only` these services, or all; fails if a required one does.
-pub(crate) async fn setup(request: Request, only: Vec<Service>, out: &Output) -> Result<Session> {
-    request.home.create()?;
-    let _lock = take_lock(&request, out).await?;
+pub(crate) async fn bring_up(
+    request: Request,
+    only: Vec<Service>,
+    out: &Output,
+) -> Result<(Session, Outcome)> {
     let session = Session::open(request).await?;
     let wanted = session.settings.wanted();
     if let Some(disabled) = only.iter().find(|service| !wanted.contains(service)) {
@@ -108,27 +124,36 @@ pub(crate) async fn setup(request: Request, only: Vec<Service>, out: &Output) ->
         say(
             out,
             Level::Unchanged,
-            format!("everything was as wanted: {what}"),
+            format!("the services were as wanted: {what}"),
         );
     }
-    show(&session, out).await?;
     if !outcome.failed.is_empty() {
+        show(&session, out).await?;
         let names: Vec<_> = outcome.failed.into_keys().collect();
         bail!(
             "required services failed: {} (reasons above; their logs: comind-ops services logs)",
             names.join(", ")
         );
     }
-    Ok(session)
+    Ok((session, outcome))
 }
 
-/// Stops these services, or all.
-pub(crate) async fn stop(request: &Request, only: &[Service], out: &Output) -> Result<()> {
-    if !request.home.path().exists() {
-        say(out, Level::Unchanged, "nothing was set up here");
-        return Ok(());
+/// Whether anything was ever set up here; says so if not.
+pub(crate) fn set_up(request: &Request, out: &Output) -> bool {
+    let there = request.home.path().exists();
+    if !there {
+        let home = request.home.path().display();
+        say(
+            out,
+            Level::Unchanged,
+            format!("nothing was set up in {home}"),
+        );
     }
-    let _lock = take_lock(request, out).await?;
+    there
+}
+
+/// Stops these services, or all. The caller holds the lock.
+pub(crate) async fn stop(request: &Request, only: &[Service], out: &Output) -> Result<()> {
     let session = Session::open_as_is(request)?;
     let services = if only.is_empty() { &Service::ALL } else { only };
     flow::stop(session.runtime.as_ref(), services, out).await?;
@@ -179,11 +204,10 @@ async fn logs(
 }
 
 async fn clean(request: &Request, out: &Output) -> Result<()> {
-    if !request.home.path().exists() {
-        say(out, Level::Unchanged, "nothing was set up here");
+    if !set_up(request, out) {
         return Ok(());
     }
-    let _lock = take_lock(request, out).await?;
+    let _lock = take_lock(&request.home, out).await?;
     let session = Session::open_as_is(request)?;
     let runtime = session.runtime.as_ref();
     let all = flow::belongings(runtime).await?;
@@ -192,10 +216,11 @@ async fn clean(request: &Request, out: &Output) -> Result<()> {
         say(out, Level::Unchanged, "nothing of ours is left to remove");
         return Ok(());
     }
+    let list = all.join("\n    ");
     say(
         out,
-        Level::Note,
-        format!("to be removed, with all data:\n    {}", all.join("\n    ")),
+        Level::Warning,
+        format!("to be removed, with all data:\n    {list}"),
     );
     out.confirm("Remove all this")?;
     flow::clean(runtime, out).await?;
@@ -203,10 +228,8 @@ async fn clean(request: &Request, out: &Output) -> Result<()> {
 }
 
 /// One command at a time changes things in a home.
-async fn take_lock(request: &Request, out: &Output) -> Result<lock::Lock> {
+pub(crate) async fn take_lock(home: &Home, out: &Output) -> Result<lock::Lock> {
+    home.create()?;
     let limit = std::time::Duration::from_secs(300);
-    lock::take(&request.home.lock(), limit, |why| {
-        say(out, Level::Waiting, why)
-    })
-    .await
+    lock::take(&home.lock(), limit, |why| say(out, Level::Waiting, why)).await
 }

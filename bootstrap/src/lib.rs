@@ -14,3 +14,4 @@ pub mod services;
 pub mod store;
 pub mod supervise;
 pub mod wait;
+pub mod watch;

@@ -72,7 +72,7 @@ async fn send(request: Request<Full<Bytes>>, limit: Duration) -> Result<Answer> 
 }
 
 /// Percent-encodes all but the unreserved characters of RFC 3986.
-fn encode(text: &str) -> String {
+pub fn encode(text: &str) -> String {
     use std::fmt::Write as _;
     text.bytes().fold(String::new(), |mut out, byte| {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use procfs::net::{TcpNetEntry, TcpState};
 use procfs::process::FDTarget;
 
-use crate::services::catalog::Service;
+use crate::services::catalog::{Port, Service};
 
 /// The one who listens on a port.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -53,23 +53,28 @@ impl Holder {
 /// Naming the one who does, and the way out.
 pub fn check_free(
     service: Service,
-    ports: &[u16],
+    ports: &[Port],
     ours: impl Fn(&Process) -> bool,
 ) -> anyhow::Result<()> {
     for port in ports {
-        let Some(holder) = holder(*port)? else {
+        let Some(holder) = holder(port.host)? else {
             continue;
         };
         if !holder.process.as_ref().is_some_and(&ours) {
-            anyhow::bail!(
-                "port {port} is taken by {}; stop it, or give {} another port (`--{}-port`, or its settings)",
-                holder.describe(),
-                service.name(),
-                service.name()
-            );
+            anyhow::bail!("{}", taken(service, port, &holder.describe()));
         }
     }
     Ok(())
+}
+
+/// The message about a port that somebody else has, with the ways out.
+pub fn taken(service: Service, port: &Port, by: &str) -> String {
+    let name = service.name();
+    let flag = port.key.replace('_', "-");
+    format!(
+        "port {} is taken by {by}; stop it, or give {name} another one: --{name}-{flag} PORT",
+        port.host
+    )
 }
 
 /// Who would be in the way of listening on loopback's `port`.

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 use aws_credential_types::Credentials;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{BehaviorVersion, Region, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
 };
@@ -53,8 +54,7 @@ pub async fn buckets(client: &Client) -> Result<Vec<String>> {
         .list_buckets()
         .send()
         .await
-        .map_err(aws_sdk_s3::error::DisplayErrorContext)
-        .map_err(|error| anyhow::anyhow!("{error}"))
+        .map_err(|error| anyhow::anyhow!("{}", explain(error)))
         .context("MinIO does not list its buckets")?;
     Ok(listed
         .buckets()
@@ -73,10 +73,24 @@ pub async fn create(client: &Client, bucket: &str) -> Result<()> {
         .bucket(bucket)
         .send()
         .await
-        .map_err(aws_sdk_s3::error::DisplayErrorContext)
-        .map_err(|error| anyhow::anyhow!("{error}"))
+        .map_err(|error| anyhow::anyhow!("{}", explain(error)))
         .with_context(|| format!("MinIO does not make the bucket {bucket}"))?;
     Ok(())
+}
+
+/// The server's own words where there are any, else the deepest cause: the SDK's own text says
+/// little, and its long form is for debuggers.
+fn explain<E>(error: SdkError<E>) -> String
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    if let Some(service) = error.as_service_error()
+        && let Some(code) = service.code()
+    {
+        return format!("{code}: {}", service.message().unwrap_or("no message"));
+    }
+    let whole = anyhow::Error::from(error);
+    whole.root_cause().to_string()
 }
 
 /// hyper's client in the SDK's clothes.

@@ -86,7 +86,7 @@ impl Session {
             found.docker = Some(Docker::can_serve(&settings).await);
         }
         let choice = choose(settings.runtime, &found).map_err(|why| anyhow!(why))?;
-        let session = Self::with(&request, settings, &choice, host, before)?;
+        let session = Self::with(&request, settings, &choice, host, before);
         session.check_other(&request).await?;
         Ok(session)
     }
@@ -94,7 +94,7 @@ impl Session {
     /// Opens the services as they were set up last, to look at them or to stop them.
     ///
     /// # Errors
-    /// With bad settings, or when the runtime cannot be reached.
+    /// With bad settings.
     pub fn open_as_is(request: &Request) -> Result<Self> {
         let settings = settings(
             &request.home,
@@ -111,7 +111,7 @@ impl Session {
             because: "the services were set up so".to_owned(),
         };
         let host = host(request, &settings);
-        Self::with(request, settings, &choice, host, before)
+        Ok(Self::with(request, settings, &choice, host, before))
     }
 
     fn with(
@@ -120,18 +120,18 @@ impl Session {
         choice: &Choice,
         host: Host,
         before: Option<Kind>,
-    ) -> Result<Self> {
+    ) -> Self {
         let runtime: Box<dyn Runtime> = match choice.kind {
             Kind::Host => Box::new(host),
-            Kind::Docker => Box::new(Docker::connect(settings.clone())?),
+            Kind::Docker => Box::new(Docker::new(settings.clone())),
         };
-        Ok(Self {
+        Self {
             settings,
             runtime,
             because: choice.because.clone(),
             before,
             home: request.home.clone(),
-        })
+        }
     }
 
     /// One service must not run in both runtimes: their data are two.
@@ -142,7 +142,7 @@ impl Session {
         };
         let other: Box<dyn Runtime> = match before {
             Kind::Host => Box::new(host(request, &self.settings)),
-            Kind::Docker => Box::new(Docker::connect(self.settings.clone())?),
+            Kind::Docker => Box::new(Docker::new(self.settings.clone())),
         };
         for service in self.settings.wanted() {
             let seen = other.look(service).await?;

@@ -47,8 +47,24 @@ pub enum RuntimeChoice {
 pub struct Settings {
     /// Where the services run.
     pub runtime: RuntimeChoice,
+    /// The collector.
+    pub api: Api,
     /// Each service.
     pub services: Services,
+}
+
+/// The collector's settings.
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Api {
+    /// The port of its page, API and metrics on loopback.
+    pub port: u16,
+}
+
+impl Default for Api {
+    fn default() -> Self {
+        Self { port: 9600 }
+    }
 }
 
 /// Each service's settings.
@@ -214,6 +230,8 @@ pub struct Amendments {
     pub redis_port: Option<u16>,
     /// ElasticMQ's port.
     pub elasticmq_port: Option<u16>,
+    /// The collector's port.
+    pub api_port: Option<u16>,
 }
 
 impl Settings {
@@ -247,6 +265,7 @@ impl Settings {
         set(&mut services.minio.console_port, by.minio_console_port);
         set(&mut services.redis.port, by.redis_port);
         set(&mut services.elasticmq.port, by.elasticmq_port);
+        set(&mut self.api.port, by.api_port);
         self.runtime = by.runtime.unwrap_or(self.runtime);
         self.check().map_err(|what| SettingsError {
             place: "settings".into(),
@@ -326,7 +345,10 @@ impl Settings {
     }
 
     fn check_ports(&self) -> Result<(), String> {
-        let mut taken = BTreeMap::new();
+        let mut taken = BTreeMap::from([(self.api.port, "api.port".to_owned())]);
+        if self.api.port == 0 {
+            return Err("api.port: 0 is no port that others can know".into());
+        }
         for service in self.wanted() {
             for port in catalog::ports(service, self) {
                 let key = format!("services.{}.{}", service.name(), port.key);

@@ -65,7 +65,12 @@ fn stand(supervisor: Option<&Identity>, server: Option<Running>, state: Option<S
     let supervised = supervisor.is_some();
     let noted = state.as_ref().map(|state| state.phase);
     let (phase, mut reason) = match (&server, supervised, noted) {
-        (Some(_), true, _) => (Phase::Running, None),
+        (Some(_), true, _) => (
+            Phase::Running,
+            state
+                .as_ref()
+                .and_then(|state| Some(format!("last crash: {}", state.reason.as_ref()?))),
+        ),
         (Some(_), false, _) => (
             Phase::Running,
             Some("its supervisor died; `services start` gives it a new one".to_owned()),

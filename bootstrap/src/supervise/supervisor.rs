@@ -34,12 +34,13 @@ pub async fn run(run_dir: &Path) -> Result<()> {
     let mut stop = Stop::new()?;
     let unit = Unit::load(run_dir)?
         .with_context(|| format!("{} has no unit to supervise", run_dir.display()))?;
+    let before = files.read_state()?;
     let supervisor = Supervisor { unit, files };
     // Before our pid is known: whoever sees it must not read how the last run ended.
-    supervisor.note(Phase::Waiting, 0, None)?;
+    supervisor.note(&fresh(Phase::Waiting, 0, None))?;
     let own = identity::of(i32::try_from(std::process::id())?)?;
     supervisor.files.write_supervisor(&own)?;
-    let result = supervisor.keep_running(&mut stop).await;
+    let result = supervisor.keep_running(before, &mut stop).await;
     Files::new(run_dir).clear_supervisor()?;
     result
 }
@@ -50,60 +51,60 @@ struct Supervisor {
 }
 
 impl Supervisor {
-    async fn keep_running(&self, stop: &mut Stop) -> Result<()> {
+    /// `before` is what the last supervisor wrote: it still holds for a process that is taken over.
+    async fn keep_running(&self, before: Option<State>, stop: &mut Stop) -> Result<()> {
         let mut backoff = Backoff::default();
-        let mut restarts = 0;
-        let mut last_exit = None;
+        let mut state = fresh(Phase::Running, 0, None);
+        let mut server = self.take_over()?;
+        if let (Some(_), Some(before)) = (&server, before.filter(|was| was.phase == Phase::Running))
+        {
+            state = before;
+        }
         loop {
             let began = Instant::now();
-            let ended = match self.obtain(restarts == 0) {
+            let obtained = match server.take() {
+                Some(server) => Ok(server),
+                None => Server::launch(&self.unit),
+            };
+            let ended = match obtained {
                 Ok(mut server) => {
-                    self.note(Phase::Running, restarts, last_exit.clone())?;
+                    self.note_server(&server)?;
+                    self.note(&state)?;
                     match self.attend(&mut server, stop).await? {
                         Some(ended) => ended,
-                        None => return self.finish(restarts, None),
+                        None => return self.finish(state.restarts, None),
                     }
                 }
                 Err(error) => Ended::Crashed(format!("{error:#}")),
             };
             self.files.clear_server()?;
-            let reason = match ended {
-                Ended::Stopped(reason) => return self.finish(restarts, Some(reason)),
-                Ended::Crashed(reason) => reason,
+            let (reason, restarts) = match ended {
+                Ended::Stopped(reason) => return self.finish(state.restarts, Some(reason)),
+                Ended::Crashed(reason) => (reason, state.restarts + 1),
             };
             let pause = backoff.crashed(began.elapsed());
-            tracing::warn!(
-                unit = self.unit.name,
-                reason,
-                ?pause,
-                "crashed, starting it again"
-            );
-            last_exit = Some(reason.clone());
-            restarts += 1;
-            self.note(Phase::Waiting, restarts, Some(reason))?;
+            let name = &self.unit.name;
+            tracing::warn!(unit = name, reason, ?pause, "crashed, starting it again");
+            self.note(&fresh(Phase::Waiting, restarts, Some(reason.clone())))?;
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = stop.asked() => return self.finish(restarts, None),
             }
+            state = fresh(Phase::Running, restarts, Some(reason));
         }
     }
 
-    /// The process as noted, if it runs; else a fresh one.
-    ///
-    /// Only at `first` is an unnoted one looked for: after a crash what still carries our mark are
-    /// the dead server's own children, which end by themselves.
-    fn obtain(&self, first: bool) -> Result<Server> {
+    /// The process of a supervisor that died, noted or not.
+    fn take_over(&self) -> Result<Option<Server>> {
         let noted = self.files.read_server()?.map(|running| running.process);
-        let unnoted = first.then(|| find_unnoted(&self.unit)).flatten();
-        for candidate in noted.into_iter().chain(unnoted) {
-            if let Some(server) = Server::adopt(&candidate) {
-                tracing::info!(unit = self.unit.name, pid = candidate.pid, "taken over");
-                self.note_server(&server)?;
-                return Ok(server);
-            }
+        let candidates = noted.into_iter().chain(find_unnoted(&self.unit));
+        let server = candidates
+            .into_iter()
+            .find_map(|found| Server::adopt(&found));
+        if let Some(server) = &server {
+            let pid = server.identity().pid;
+            tracing::info!(unit = self.unit.name, pid, "taken over");
         }
-        let server = Server::launch(&self.unit)?;
-        self.note_server(&server)?;
         Ok(server)
     }
 
@@ -136,16 +137,21 @@ impl Supervisor {
 
     fn finish(&self, restarts: u32, reason: Option<String>) -> Result<()> {
         self.files.clear_server()?;
-        self.note(Phase::Stopped, restarts, reason)
+        self.note(&fresh(Phase::Stopped, restarts, reason))
     }
 
-    fn note(&self, phase: Phase, restarts: u32, reason: Option<String>) -> Result<()> {
-        self.files.write_state(&State {
-            phase,
-            since: Timestamp::now(),
-            restarts,
-            reason,
-        })
+    fn note(&self, state: &State) -> Result<()> {
+        self.files.write_state(state)
+    }
+}
+
+/// A state that begins now.
+fn fresh(phase: Phase, restarts: u32, reason: Option<String>) -> State {
+    State {
+        phase,
+        since: Timestamp::now(),
+        restarts,
+        reason,
     }
 }
 

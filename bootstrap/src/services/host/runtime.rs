@@ -66,6 +66,8 @@ impl Host {
 
     async fn prepared(&self, service: Service, report: About<'_>) -> Result<Vec<String>> {
         self.home.create()?;
+        // A missing program is told before anything begins.
+        self.maker().unit(service)?;
         let mut changes = Vec::new();
         if service == Service::Postgresql {
             let bin = self.programs.postgresql()?;
@@ -87,10 +89,7 @@ impl Host {
         let unit = self.maker().unit(service)?;
         let standing = control::look(&run_dir)?;
         let own = standing.as_ref().and_then(|standing| standing.pid);
-        let wanted: Vec<u16> = catalog::ports(service, &self.settings)
-            .iter()
-            .map(|port| port.host)
-            .collect();
+        let wanted = catalog::ports(service, &self.settings);
         ports::check_free(service, &wanted, |process| {
             own.is_some_and(|own| process.pid == own || process.ancestors.contains(&own))
                 || crate::supervise::server::carries_mark(process.pid, &run_dir)
@@ -107,17 +106,13 @@ impl Host {
             state::Phase::Waiting => Phase::Restarting,
             state::Phase::Stopped => Phase::Stopped,
         };
-        let mut reason = standing.reason;
-        if phase == Phase::Running && standing.restarts > 0 {
-            reason = reason.map(|last| format!("last crash: {last}"));
-        }
         Ok(Seen {
             phase,
             pid: standing.pid,
             container: None,
             since: standing.since,
             restarts: standing.restarts,
-            reason,
+            reason: standing.reason,
         })
     }
 
