@@ -48,7 +48,7 @@ fn paths() -> Value {
         "/api/v1/events": { "get": events() },
         "/api/v1/openapi.json": { "get": operation(
             "openapi", "state", "This document",
-            json!({ "200": answer("This document.", "application/json", &&json!({ "type": "object" })) }),
+            &json!({ "200": answer("This document.", "application/json", &json!({ "type": "object" })) }),
         ) },
         "/probe": { "get": probe() },
     })
