@@ -1,1 +1,31 @@
-fn main() {}
+//! Runs comind-ops beside its peers, on the same machine in the same run, and prints ratios.
+//! Losses are printed too. Nothing here passes or fails: a bench measures.
+//!
+//! `make bench-detection`, `make bench-cost`, `make bench-schedule`.
+
+mod backend;
+mod cost;
+mod detection;
+mod figures;
+mod rivals;
+mod schedule;
+mod subject;
+
+use anyhow::{Result, bail};
+
+fn main() -> Result<()> {
+    let mut words = std::env::args().skip(1);
+    let what = words.next().unwrap_or_default();
+    let count = words.next().map(|word| word.parse()).transpose()?;
+    // Kill and stop wait for the signalled process: the listener needs a thread of its own.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(3)
+        .enable_all()
+        .build()?;
+    match what.as_str() {
+        "detection" => runtime.block_on(detection::run(count.unwrap_or(30))),
+        "cost" => runtime.block_on(cost::run()),
+        "schedule" => runtime.block_on(schedule::run()),
+        other => bail!("`{other}` is no bench; give detection [KILLS], cost or schedule"),
+    }
+}

@@ -27,6 +27,9 @@ pub const CONNECTION_CLOSED: &str = "connection_closed";
 /// The hint that a held connection fell silent.
 pub const CONNECTION_SILENT: &str = "connection_silent";
 
+/// Within this time of the start every target is looked at.
+const FIRST_LOOK: Duration = Duration::from_secs(1);
+
 /// How often and how long one target is looked at.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rhythm {
@@ -110,7 +113,7 @@ impl Source {
             return;
         }
         let mut backoff = Backoff::new(Duration::from_millis(250), self.deep_retry_limit());
-        let mut due = Instant::now() + self.rhythm.interval.mul_f64(self.phase);
+        let mut due = Instant::now() + self.rhythm.interval.min(FIRST_LOOK).mul_f64(self.phase);
         loop {
             tokio::select! {
                 () = bell.ring.notified() => {}
@@ -196,7 +199,8 @@ impl<'a> LookLane<'a> {
             source,
             session: None,
             next_look: now + rhythm.interval.mul_f64(source.phase),
-            retry: None,
+            // The first look does not wait for its place in a long interval.
+            retry: Some(now + rhythm.interval.min(FIRST_LOOK).mul_f64(source.phase)),
             asked: now,
             backoff: Backoff::new(Duration::from_millis(100), rhythm.interval),
             failing: false,

@@ -256,3 +256,6 @@ fn ticker(every: Duration) -> tokio::time::Interval {
     ticker.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     ticker
 }
+
+#[cfg(test)]
+mod tests;

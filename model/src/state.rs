@@ -334,7 +334,10 @@ impl State {
             reason,
             message: self.standing.message.clone(),
             hint: hint.map(|hint| hint.what.to_owned()),
-            detected_ms: now.since(reference).as_secs_f64() * 1e3,
+            detected_ms: now.since(reference).as_micros() as f64 / 1e3,
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

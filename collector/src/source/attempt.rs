@@ -237,3 +237,6 @@ fn silence(what: &str, timeout: Duration) -> Failure {
         format!("{what} within {} ms", timeout.as_millis()),
     )
 }
+
+#[cfg(test)]
+mod tests;
