@@ -1,0 +1,77 @@
+# One-line calls. What they do lives in src/ (the program) and bootstrap/toolchain (what a
+# fresh machine lacks).
+
+SHELL     := /bin/bash
+TOOLCHAIN := bootstrap/toolchain
+CARGO     ?= cargo
+OPS       := target/release/comind-ops
+
+.DEFAULT_GOAL := help
+.PHONY: help
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+##### Run
+
+.PHONY: setup setup-test setup-bench build ready up down status
+setup: ## Install what running needs and this machine lacks
+	@$(TOOLCHAIN)/setup run
+setup-test: ## … what the tests need
+	@$(TOOLCHAIN)/setup test
+setup-bench: ## … what the comparisons need
+	@$(TOOLCHAIN)/setup bench
+build: ## Build the program, optimised
+	@$(TOOLCHAIN)/setup --check rust
+	@$(CARGO) build --release --locked
+ready: # both side by side
+	@$(MAKE) --no-print-directory -j2 setup build
+up: ready ## Start everything: services, collector, live page
+	@$(OPS) up
+down: build ## Stop what `up` started
+	@$(OPS) down
+status: build ## What runs, and how it is
+	@$(OPS) status
+
+.PHONY: services-setup services-start services-stop services-status services-logs services-clean
+services-setup: ready ## Create the data services and start them
+	@$(OPS) services setup
+services-start: ready ## Start them
+	@$(OPS) services start
+services-stop: ready ## Stop them; data stays
+	@$(OPS) services stop
+services-status: ready ## Their state
+	@$(OPS) services status
+services-logs: ready ## Their logs
+	@$(OPS) services logs
+services-clean: ready ## Remove them and their data; asks first
+	@$(OPS) services clean
+
+##### Check
+
+.PHONY: test test-build selftest fmt lint deny fuzz
+test: ## All tests, against real servers
+	@$(MAKE) --no-print-directory -j2 setup-test test-build
+	@$(TOOLCHAIN)/selftest
+	@$(CARGO) test --locked --workspace --no-fail-fast
+test-build: # compiles the tests without running them
+	@$(TOOLCHAIN)/setup --check rust
+	@$(CARGO) test --locked --workspace --no-run
+selftest: ## The toolchain's own tests (seconds, no network)
+	@$(TOOLCHAIN)/selftest
+fmt: ## Format the code
+	@$(CARGO) fmt --all
+lint: ## Formatting and clippy, warnings denied
+	@$(CARGO) fmt --all -- --check
+	@$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+deny: ## Bans, licences and sources of dependencies
+	@$(CARGO) deny --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-deny
+	@$(CARGO) deny --locked check bans licenses sources
+FUZZ_SECONDS ?= 60
+fuzz: ## Fuzz each target for FUZZ_SECONDS (nightly Rust and cargo-fuzz)
+	@for target in $$($(CARGO) +nightly fuzz list); do $(CARGO) +nightly fuzz run "$$target" -- -max_total_time=$(FUZZ_SECONDS) || exit; done
+
+.PHONY: bench-detection bench-cost
+bench-detection: setup-bench ## Delay from a fault to the event, beside the exporters
+	@$(CARGO) run --release --locked -p comind-bench -- detection
+bench-cost: setup-bench ## CPU and memory per probe, beside the exporters
+	@$(CARGO) run --release --locked -p comind-bench -- cost

@@ -1,0 +1,6 @@
+//go:build tools
+
+// Package tools names what is built, so that go.mod and go.sum pin it.
+package tools
+
+import _ "github.com/minio/minio"
