@@ -16,7 +16,8 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::port::Port;
-use crate::process::{Launch, Process, User, log_tail};
+use crate::process::{Launch, Process, log_tail};
+use crate::user::User;
 use crate::wait::{Hopeless, wait_for};
 
 /// How long a server may take to answer after its start.

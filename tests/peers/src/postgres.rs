@@ -15,9 +15,10 @@ use tokio_postgres::{Client, NoTls};
 use url::Url;
 
 use crate::peer::{Peer, Plan, accepts, give, is_peer, own_dir, own_file};
-use crate::process::{Launch, User};
+use crate::process::Launch;
 use crate::tls::Certificate;
 use crate::tool::{Tool, cache_dir};
+use crate::user::User;
 
 const POSTGRES: Tool = Tool::debian("postgres", "postgresql");
 const INITDB: Tool = Tool::debian("initdb", "postgresql");

@@ -1,76 +1,28 @@
 //! One server process with all its descendants: started in a process group of
 //! its own, signalled as a whole, and gone with the test.
 //!
-//! A watchdog shell holds the reading end of a pipe from us. When this process
-//! dies in whatever way, the pipe closes and the watchdog kills the tree. The
-//! kernel's parent death signal is not used for that: it fires when the thread
-//! that forked ends, not the process, and would need `unsafe` here.
-//!
 //! Must not know which server it is.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
+use crate::tree::{processes, tree};
+use crate::user::User;
+use crate::watchdog::Watchdog;
+
 /// How long a killed tree may take to be gone.
 const GONE: Duration = Duration::from_secs(10);
 /// At most this much of a log's end is read for messages.
 const LOG_TAIL: u64 = 16 * 1024;
-
-/// What the watchdog runs: waits for a word (all is well) or the end of the
-/// pipe (our process died), then kills the tree below $1 and cleans with $2.
-const WATCHDOG: &str = r#"
-tree() { for c in $(cat /proc/$1/task/*/children 2>/dev/null); do echo $c; tree $c; done; }
-read -r word && exit 0
-all=$(tree $1)
-kill -s KILL -- -$1 $1 $all 2>/dev/null
-eval "$2"
-"#;
-
-/// An unprivileged user, for servers that refuse to run as root.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct User {
-    /// Numeric user id.
-    pub uid: u32,
-    /// Numeric group id.
-    pub gid: u32,
-}
-
-impl User {
-    /// The user for a server which refuses root: `preferred` or `nobody`.
-    /// `None` when we are not root, as the server then simply runs as us.
-    pub fn unprivileged(preferred: &str) -> Result<Option<Self>> {
-        if !rustix::process::geteuid().is_root() {
-            return Ok(None);
-        }
-        let passwd = fs::read_to_string("/etc/passwd").context("could not read /etc/passwd")?;
-        for name in [preferred, "nobody"] {
-            if let Some(user) = find_user(&passwd, name) {
-                return Ok(Some(user));
-            }
-        }
-        bail!(
-            "/etc/passwd has neither {preferred} nor nobody; as root an unprivileged user is needed"
-        )
-    }
-}
-
-fn find_user(passwd: &str, name: &str) -> Option<User> {
-    let line = passwd.lines().find(|l| l.split(':').next() == Some(name))?;
-    let mut ids = line.split(':').skip(2);
-    Some(User {
-        uid: ids.next()?.parse().ok()?,
-        gid: ids.next()?.parse().ok()?,
-    })
-}
 
 /// How a server is started; kept to start it again in the same way.
 #[derive(Debug, Clone)]
@@ -325,35 +277,6 @@ impl Drop for Process {
     }
 }
 
-#[derive(Debug)]
-struct Watchdog {
-    shell: Child,
-    pipe: ChildStdin,
-}
-
-impl Watchdog {
-    fn spawn(pid: Pid, cleanup: &str) -> Result<Self> {
-        let mut shell = Command::new("sh")
-            .args(["-c", WATCHDOG, "comind-peers-watchdog"])
-            .arg(pid.as_raw_nonzero().to_string())
-            .arg(cleanup)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .process_group(0) // out of reach of the terminal's Ctrl-C
-            .spawn()
-            .context("could not start the watchdog shell")?;
-        let pipe = shell.stdin.take().context("the watchdog has no pipe")?;
-        Ok(Self { shell, pipe })
-    }
-
-    fn stand_down(mut self) {
-        let _ = self.pipe.write_all(b"well\n");
-        drop(self.pipe);
-        let _ = self.shell.wait();
-    }
-}
-
 /// The last lines of a log file, at most 16 KiB; says so when there is none.
 pub fn log_tail(path: &Path) -> String {
     read_tail(path).unwrap_or_else(|error| format!("(no log at {}: {error})", path.display()))
@@ -368,61 +291,10 @@ fn read_tail(path: &Path) -> Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Seen {
-    parent: i32,
-    /// Start time in clock ticks since boot: tells a reused id from the first.
-    start: u64,
-}
-
-/// All living processes; a zombie is dead and waits only for its parent.
-fn processes() -> Result<BTreeMap<i32, Seen>> {
-    let mut all = BTreeMap::new();
-    for entry in fs::read_dir("/proc")
-        .context("could not list /proc")?
-        .flatten()
-    {
-        let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse().ok()) else {
-            continue;
-        };
-        let Ok(stat) = fs::read_to_string(entry.path().join("stat")) else {
-            continue; // ended meanwhile
-        };
-        if let Some(seen) = parse_stat(&stat) {
-            all.insert(pid, seen);
-        }
-    }
-    Ok(all)
-}
-
-/// Parses `/proc/PID/stat`; `None` for the dead. The name in parentheses may
-/// hold spaces and parentheses itself, so fields count from the last one.
-fn parse_stat(stat: &str) -> Option<Seen> {
-    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_ascii_whitespace().collect();
-    if matches!(*fields.first()?, "Z" | "X") {
-        return None;
-    }
-    Some(Seen {
-        parent: fields.get(1)?.parse().ok()?,
-        start: fields.get(19)?.parse().ok()?,
-    })
-}
-
-/// `root` and all below it: process id to start time.
-fn tree(all: &BTreeMap<i32, Seen>, root: i32) -> BTreeMap<i32, u64> {
-    let mut found = BTreeMap::new();
-    let mut left = vec![root];
-    while let Some(pid) = left.pop() {
-        let Some(seen) = all.get(&pid) else { continue };
-        if found.insert(pid, seen.start).is_none() {
-            left.extend(all.iter().filter(|(_, s)| s.parent == pid).map(|(p, _)| *p));
-        }
-    }
-    found
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn shell(script: &str) -> Result<(tempfile::TempDir, Process)> {
@@ -461,14 +333,6 @@ mod tests {
     }
 
     #[test]
-    fn a_name_with_parentheses_is_parsed() {
-        let stat = "7 (a) b) c) S 3 7 7 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 4711 0 0";
-        let seen = parse_stat(stat).map(|s| (s.parent, s.start));
-        assert_eq!(seen, Some((3, 4711)));
-        assert!(parse_stat("7 (a) Z 3 7 7").is_none());
-    }
-
-    #[test]
     fn kill_takes_a_child_with_a_session_of_its_own() -> Result<()> {
         let (_dir, mut process) = shell("setsid sleep 1000 & sleep 1000")?;
         let tree = grown(&process, 3)?;
@@ -499,11 +363,8 @@ mod tests {
         let (_dir, mut process) = shell("setsid sleep 1000 & sleep 1000")?;
         let tree = grown(&process, 3)?;
         process.stop_signal()?;
-        let Some(Watchdog { mut shell, pipe }) = process.watchdog.take() else {
-            bail!("no watchdog");
-        };
-        drop(pipe); // what the kernel does when we are killed
-        shell.wait()?;
+        let watchdog = process.watchdog.take();
+        watchdog.context("there is no watchdog")?.abandon()?;
         process.wait_gone(&tree, Instant::now())
     }
 

@@ -18,6 +18,9 @@ use crate::tool::Tool;
 
 const REDIS: Tool = Tool::debian("redis-server", "redis-server");
 
+/// A user without a password, so that tests may change the real one's.
+const ADMIN: &str = "comind-peers";
+
 /// What can be chosen before the start.
 #[derive(Debug, Clone, Default)]
 pub struct RedisBuilder {
@@ -72,7 +75,8 @@ impl RedisBuilder {
         let place = dir.display();
         let mut conf = format!(
             "bind 127.0.0.1\ndir {place}\nunixsocket {place}/s\nappendonly yes\n\
-             appendfsync no\nauto-aof-rewrite-percentage 0\nsave \"\"\n"
+             appendfsync no\nauto-aof-rewrite-percentage 0\nsave \"\"\n\
+             user {ADMIN} on nopass ~* &* +@all\n"
         );
         match &self.certificate {
             None => writeln!(conf, "port {port}")?,
@@ -95,12 +99,12 @@ impl RedisBuilder {
         conf.push_str(&self.settings);
         let conf = own_file(dir, "redis.conf", None, &conf)?;
         let launch = Launch::new(REDIS.find()?, dir).arg(conf);
-        let (dir, password) = (dir.to_owned(), self.password.clone());
+        let dir = dir.to_owned();
         let addr = SocketAddr::from(([127, 0, 0, 1], port));
         Ok(Plan::new(launch, move || {
-            let (dir, password) = (dir.clone(), password.clone());
+            let dir = dir.clone();
             async move {
-                let mut connection = admin(&dir, password).await?;
+                let mut connection = admin(&dir).await?;
                 redis::cmd("PING")
                     .query_async::<String>(&mut connection)
                     .await?;
@@ -147,9 +151,10 @@ impl Redis {
         url.into()
     }
 
-    /// A connection over the Unix socket, already authenticated.
+    /// A connection over the Unix socket, of a user with all rights whatever
+    /// the password is.
     pub async fn admin(&self) -> Result<MultiplexedConnection> {
-        admin(self.dir(), self.password.clone()).await
+        admin(self.dir()).await
     }
 
     /// Runs one command as admin and drops its answer:
@@ -167,11 +172,10 @@ impl Redis {
     }
 }
 
-async fn admin(dir: &Path, password: Option<String>) -> Result<MultiplexedConnection> {
-    let mut account = RedisConnectionInfo::default();
-    if let Some(password) = password {
-        account = account.set_password(password);
-    }
+async fn admin(dir: &Path) -> Result<MultiplexedConnection> {
+    let account = RedisConnectionInfo::default()
+        .set_username(ADMIN)
+        .set_password("any");
     let info = ConnectionAddr::Unix(dir.join("s"))
         .into_connection_info()?
         .set_redis_settings(account);

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
 use crate::peer::own_file;
-use crate::process::User;
+use crate::user::User;
 
 /// A certificate for 127.0.0.1 and localhost, and the authority that signed it.
 #[derive(Debug, Clone)]
