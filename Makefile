@@ -21,9 +21,10 @@ setup-test: ## … what the tests need
 setup-bench: ## … what the comparisons need
 	@$(TOOLCHAIN)/setup bench
 build: ## Build the program, optimised
-	@$(TOOLCHAIN)/setup --check rust
+	@$(TOOLCHAIN)/setup --quiet build
 	@$(CARGO) build --release --locked
 ready: # both side by side
+	@$(TOOLCHAIN)/setup --quiet build
 	@$(MAKE) --no-print-directory -j2 setup build
 up: ready ## Start everything: services, collector, live page
 	@$(OPS) up
@@ -50,11 +51,11 @@ services-clean: ready ## Remove them and their data; asks first
 
 .PHONY: test test-build selftest fmt lint deny fuzz
 test: ## All tests, against real servers
+	@$(TOOLCHAIN)/setup --quiet build
 	@$(MAKE) --no-print-directory -j2 setup-test test-build
 	@$(TOOLCHAIN)/selftest
 	@$(CARGO) test --locked --workspace --no-fail-fast
 test-build: # compiles the tests without running them
-	@$(TOOLCHAIN)/setup --check rust
 	@$(CARGO) test --locked --workspace --no-run
 selftest: ## The toolchain's own tests (seconds, no network)
 	@$(TOOLCHAIN)/selftest
