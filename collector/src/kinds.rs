@@ -1,6 +1,8 @@
 //! The kinds of service that can be watched: one line each.
 //! Must not know what a kind does; its file in `probe/` does.
 
+pub mod document;
+
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::DeserializeOwned;
 

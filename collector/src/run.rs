@@ -1,6 +1,7 @@
 //! `comind-ops serve`: starts the parts, wires them, reloads, and ends them in order.
 //! Has no rule of its own.
 
+pub mod descriptors;
 pub mod reload;
 pub mod sources;
 
@@ -70,6 +71,7 @@ impl std::error::Error for ServeError {}
 pub async fn serve(file: PathBuf, build: Build, stop: CancellationToken) -> Result<(), ServeError> {
     let config = config::load(&file).map_err(ServeError::Config)?;
     let listener = listen(config.api.listen).await?;
+    descriptors::raise(config.targets.len());
     let clock = Clock::system();
     let meters = Arc::new(TargetMeters::default());
     let (store, inbox, readers) = Store::new(clock, meters.clone());

@@ -189,6 +189,10 @@ struct LookLane<'a> {
     asked: Instant,
     backoff: Backoff,
     failing: bool,
+    /// Hints that came to nothing make later ones wait until `muted`; a waiting one is `pending`.
+    false_hints: Backoff,
+    muted: Instant,
+    pending: Option<Hint>,
 }
 
 impl<'a> LookLane<'a> {
@@ -204,34 +208,66 @@ impl<'a> LookLane<'a> {
             asked: now,
             backoff: Backoff::new(Duration::from_millis(100), rhythm.interval),
             failing: false,
+            false_hints: Backoff::new(Duration::from_millis(100), rhythm.interval),
+            muted: now,
+            pending: None,
         }
     }
 
     async fn wait(&mut self) -> Wake {
-        let heartbeat = self.asked + self.source.rhythm.heartbeat;
-        let planned = self.next_look;
-        let clock = self.source.clock;
-        let (timer, otherwise) = match self.retry {
-            Some(retry) => (retry.min(planned), Wake::Retry),
-            None if self.session.is_some() => (heartbeat.min(planned), Wake::Heartbeat),
-            None => (planned, Wake::Heartbeat),
-        };
-        let closed = async {
-            match &mut self.session {
-                Some(session) => session.closed().await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            biased;
-            () = closed => {
-                self.session = None;
-                Wake::Hint(Hint { what: CONNECTION_CLOSED, at: clock.now() })
-            }
-            () = tokio::time::sleep_until(timer) => {
-                if timer == planned { Wake::Look { planned } } else { otherwise }
+        loop {
+            let heartbeat = self.asked + self.source.rhythm.heartbeat;
+            let planned = self.next_look;
+            let (timer, otherwise) = match self.retry {
+                Some(retry) => (retry.min(planned), Wake::Retry),
+                None if self.session.is_some() => (heartbeat.min(planned), Wake::Heartbeat),
+                None => (planned, Wake::Heartbeat),
+            };
+            let closed = async {
+                match &mut self.session {
+                    Some(session) => session.closed().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = closed => {
+                    self.session = None;
+                    let hint = self.closed();
+                    if Instant::now() >= self.muted {
+                        return Wake::Hint(hint);
+                    }
+                    self.pending = Some(hint);
+                    self.retry = Some(self.muted);
+                }
+                () = tokio::time::sleep_until(timer) => {
+                    if timer == planned {
+                        return Wake::Look { planned };
+                    }
+                    return self.pending.take().map_or(otherwise, Wake::Hint);
+                }
             }
         }
+    }
+
+    fn closed(&self) -> Hint {
+        Hint {
+            what: CONNECTION_CLOSED,
+            at: self.source.clock.now(),
+        }
+    }
+
+    /// A peer that closes every connection after its answer must not make us ask in a storm:
+    /// after a hint that came to nothing, the next one waits, ever longer up to the interval.
+    fn weigh(&mut self, wake: &Wake, good: bool) {
+        match wake {
+            Wake::Hint(_) if good => self.muted = Instant::now() + self.false_hints.next(),
+            Wake::Look { .. } if good && self.pending.is_none() && self.muted <= Instant::now() => {
+                self.false_hints.reset();
+            }
+            _ => {}
+        }
+        self.pending = None;
     }
 
     fn meter(&self, wake: &Wake) {
@@ -263,6 +299,7 @@ impl<'a> LookLane<'a> {
     async fn conclude(&mut self, wake: Wake, attempt: Attempt, bell: &Bell) -> bool {
         let good = attempt.result.is_ok();
         let now = Instant::now();
+        self.weigh(&wake, good);
         if let Wake::Look { planned } = wake {
             self.next_look = next_on_grid(planned, self.source.rhythm.interval, now);
         }

@@ -100,10 +100,17 @@ pub struct Store {
 impl Store {
     /// A store that knows nothing yet, the way to tell it, and its readers.
     pub fn new(clock: Clock, meters: Arc<TargetMeters>) -> (Self, mpsc::Sender<Input>, Readers) {
-        let (inbox_tx, inbox) = mpsc::channel(INBOX);
-        let (snapshots, snapshot_rx) = watch::channel(Arc::new(Snapshot::empty(clock.now())));
-        let (events, _) = broadcast::channel(EVENTS);
         let now = clock.now();
+        // Starting at the calendar keeps numbers growing over a restart, so that a reader who
+        // resumes with a number of the process before is never taken for an up-to-date one.
+        let seq = u64::try_from(now.as_micros() / 1000).unwrap_or(0);
+        let before = Snapshot {
+            seq,
+            ..Snapshot::empty(now)
+        };
+        let (inbox_tx, inbox) = mpsc::channel(INBOX);
+        let (snapshots, snapshot_rx) = watch::channel(Arc::new(before));
+        let (events, _) = broadcast::channel(EVENTS);
         let turn = Arc::new(AtomicI64::new(now.as_micros()));
         let readers = Readers {
             snapshots: snapshot_rx,
@@ -116,9 +123,7 @@ impl Store {
             states: Vec::new(),
             index: std::collections::HashMap::new(),
             timeline: VecDeque::with_capacity(TIMELINE),
-            // Starting at the calendar keeps numbers growing over a restart, so that a reader
-            // who resumes with a number of the process before is never taken for an up-to-date one.
-            seq: u64::try_from(now.as_micros() / 1000).unwrap_or(0),
+            seq,
             complete: false,
             dirty: false,
             turn,

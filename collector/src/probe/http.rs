@@ -139,6 +139,7 @@ impl Probe for Http {
                 request: self.request.clone(),
                 expect_status: self.expect_status.clone(),
                 expect_body: self.expect_body.clone(),
+                one_shot: false,
             }) as Box<dyn Session>)
         })
     }
@@ -150,6 +151,16 @@ struct HttpSession {
     request: Request<Full<Bytes>>,
     expect_status: Vec<u16>,
     expect_body: Option<String>,
+    /// The server said that it closes after its answer: then the close is no hint.
+    one_shot: bool,
+}
+
+fn closes(answer: &http::Response<Bytes>) -> bool {
+    let connection = answer.headers().get(header::CONNECTION);
+    let says = |word: &str| {
+        connection.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(word.as_bytes()))
+    };
+    says("close") || (answer.version() == http::Version::HTTP_10 && !says("keep-alive"))
 }
 
 impl Session for HttpSession {
@@ -159,10 +170,12 @@ impl Session for HttpSession {
             if !self.connection.is_open() {
                 self.connection = HttpConnection::open(&self.endpoint).await?;
             }
+            self.one_shot = false;
             let answer = self
                 .connection
                 .fetch(self.request.clone(), BODY_LIMIT)
                 .await?;
+            self.one_shot = closes(&answer);
             let mut seen = Seen::default();
             seen.facts
                 .set("status", f64::from(answer.status().as_u16()));
@@ -174,6 +187,9 @@ impl Session for HttpSession {
     }
 
     fn closed(&mut self) -> BoxFuture<'_, ()> {
+        if self.one_shot {
+            return Box::pin(std::future::pending());
+        }
         Box::pin(self.connection.closed())
     }
 }
