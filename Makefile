@@ -1,5 +1,5 @@
 # One-line calls. What they do lives in src/ (the program) and bootstrap/toolchain (what a
-# fresh machine lacks).
+# fresh machine lacks). ARGS reaches the program: make services-logs ARGS="redis".
 
 SHELL     := /bin/bash
 TOOLCHAIN := bootstrap/toolchain
@@ -27,7 +27,7 @@ ready: # both side by side
 	@$(TOOLCHAIN)/setup --quiet build
 	@$(MAKE) --no-print-directory -j2 setup build
 up: ready ## Start everything: services, collector, live page
-	@$(OPS) up
+	@$(OPS) up $(ARGS)
 down: build ## Stop what `up` started
 	@$(OPS) down
 status: build ## What runs, and how it is
@@ -35,17 +35,17 @@ status: build ## What runs, and how it is
 
 .PHONY: services-setup services-start services-stop services-status services-logs services-clean
 services-setup: ready ## Create the data services and start them
-	@$(OPS) services setup
+	@$(OPS) services setup $(ARGS)
 services-start: ready ## Start them
-	@$(OPS) services start
+	@$(OPS) services start $(ARGS)
 services-stop: ready ## Stop them; data stays
-	@$(OPS) services stop
+	@$(OPS) services stop $(ARGS)
 services-status: ready ## Their state
-	@$(OPS) services status
+	@$(OPS) services status $(ARGS)
 services-logs: ready ## Their logs
-	@$(OPS) services logs
+	@$(OPS) services logs $(ARGS)
 services-clean: ready ## Remove them and their data; asks first
-	@$(OPS) services clean
+	@$(OPS) services clean $(ARGS)
 
 ##### Check
 
@@ -68,8 +68,10 @@ deny: ## Bans, licences and sources of dependencies
 	@$(CARGO) deny --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-deny
 	@$(CARGO) deny --locked check bans licenses sources
 FUZZ_SECONDS ?= 60
-fuzz: ## Fuzz each target for FUZZ_SECONDS (nightly Rust and cargo-fuzz)
-	@for target in $$($(CARGO) +nightly fuzz list); do $(CARGO) +nightly fuzz run "$$target" -- -max_total_time=$(FUZZ_SECONDS) || exit; done
+FUZZ := RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run
+fuzz: ## Fuzz each target for FUZZ_SECONDS (needs cargo-fuzz; fuzz/README.md)
+	@$(FUZZ) config fuzz/corpus/config fuzz/seeds/config -- -max_total_time=$(FUZZ_SECONDS) -dict=fuzz/yaml.dict -timeout=10 -rss_limit_mb=2048
+	@$(FUZZ) last_event_id -- -max_total_time=$(FUZZ_SECONDS)
 
 .PHONY: bench-detection bench-cost
 bench-detection: setup-bench ## Delay from a fault to the event, beside the exporters

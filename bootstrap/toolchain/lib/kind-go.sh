@@ -30,6 +30,7 @@ go_install() { # TOOL
 go_in() ( # TOOL ARGUMENT…
     cd "$DEFS/$1" || return
     shift
+    unset GOROOT GOOS GOARCH GOAMD64 GOEXPERIMENT
     export GOFLAGS='-mod=readonly -trimpath -buildvcs=false' GOWORK=off GOTOOLCHAIN=local CGO_ENABLED=0
     limited "$(gosdk_path)" "$@"
 )

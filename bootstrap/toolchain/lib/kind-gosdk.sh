@@ -18,27 +18,29 @@ gosdk_by_hand() {
 gosdk_path() {
     local go
     for go in "$TOOLS/go/bin/go" "$(type -P go)"; do
-        [[ -x $go ]] && at_least "$(field go minimum)" "$(GOTOOLCHAIN=local "$go" version)" && { echo "$go"; return; }
+        [[ -x $go ]] && at_least "$(field go minimum)" "$(env -u GOROOT GOTOOLCHAIN=local "$go" version)" && { echo "$go"; return; }
     done
     return 1
 }
 
 gosdk_install() { # TOOL
     local module arch
-    arch=$(dpkg --print-architecture)
+    arch=$(uname -m) arch=${arch/x86_64/amd64} arch=${arch/aarch64/arm64}
     module=golang.org/toolchain@v0.0.1-go$(field "$1" release).linux-$arch
     say "$1" "fetches $module"
-    retry "$1" "the download" gosdk_fetch "$module" "$(field "$1" "sum_$arch")" || return
+    retry "$1" "the download" gosdk_fetch "$module" || return
+    step "$1" grep -F "\"Sum\": \"$(field "$1" "sum_$arch")\"" "$WORK/go.json" || { say "$1" "its checksum is not the pinned one, nothing is installed"; return 1; }
     step "$1" gosdk_unwrap "$WORK/mod/$module" || return
     rm -rf "$TOOLS/go"
     mv "$WORK/mod/$module" "$TOOLS/go"
 }
 
-gosdk_fetch() { # MODULE SUM
-    local said
-    said=$(cd "$WORK" && GOMODCACHE=$WORK/mod GOTOOLCHAIN=local GOFLAGS=-modcacherw limited go mod download -json "$1") || { echo "$said"; return 1; }
-    [[ $said == *"\"Sum\": \"$2\""* ]] || { echo "wrong checksum: wanted $2 in $said"; return 1; }
-}
+# Leaves what Go says of the module, its checksum too, in go.json.
+gosdk_fetch() ( # MODULE
+    cd "$WORK" || return
+    export GOMODCACHE=$WORK/mod GOTOOLCHAIN=local GOFLAGS=-modcacherw
+    limited go mod download -json "$1" >go.json || { cat go.json; return 1; }
+)
 
 # A module zip keeps no execute bits and cannot hold a file named go.mod.
 gosdk_unwrap() { # DIRECTORY

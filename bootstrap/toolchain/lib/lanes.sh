@@ -26,13 +26,13 @@ lanes() {
     wait
 }
 
-# Prints each event, and after 20 silent seconds what is under way.
+# Prints each event, and after 30 silent seconds what is under way.
 follow() {
     local tool text status
     declare -A doing=() since=()
     while :; do
         status=0
-        IFS=$'\t' read -r -t 20 tool text || status=$?
+        IFS=$'\t' read -r -t 30 tool text || status=$?
         if ((status > 128)); then
             still
         elif ((status)); then

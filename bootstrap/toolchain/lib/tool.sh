@@ -7,12 +7,12 @@ declare -A FIELD=()
 ALL=() WANTED=() MISSING=()
 
 tools_load() {
-    local file tool key value
+    local file tool entry
     for file in "$DEFS"/*/tool; do
         tool=${file%/tool} tool=${tool##*/}
         ALL+=("$tool")
-        while IFS='=' read -r key value; do
-            [[ $key == '' || $key == '#'* ]] || FIELD[$tool.$key]=$value
+        while read -r entry; do
+            [[ $entry == '' || $entry == '#'* ]] || FIELD[$tool.${entry%%=*}]=${entry#*=}
         done <"$file"
         [[ ${FIELD[$tool.kind]-} ]] || die "$file has no kind"
     done
