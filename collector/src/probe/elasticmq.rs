@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::config::retry::RetryConfig;
@@ -32,8 +33,13 @@ pub const KIND: Kind = Kind::of::<ElasticmqSettings>();
 
 /// The queue that deep looks use.
 const CANARY_QUEUE: &str = "comind-ops-canary";
-/// How many messages of other probers a deep look passes over before it gives up.
-const CANARY_TRIES: usize = 20;
+/// How often a deep look asks for its message, where those of other probers come first.
+const CANARY_TRIES: usize = 50;
+/// How long what a prober receives is hidden from the others, in seconds; it gives back what is
+/// not its own at once, unless it dies in between.
+const CANARY_HOLD: i32 = 2;
+/// A message that nobody has taken for this long belongs to a prober that is gone.
+const ABANDONED: Duration = Duration::from_secs(60);
 
 /// Settings of kind `elasticmq`.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -195,14 +201,15 @@ impl Elasticmq {
     }
 }
 
-/// Receives until the canary message comes, and deletes it. Those of other probers, and of
-/// earlier looks that were cut off, are deleted too: they are nobody's work.
+/// Receives until the canary message comes, and deletes it. Several probers may share the
+/// queue: what is not ours is given back at once, unless it was abandoned.
 async fn receive(client: &Client, queue: &str, token: &str) -> Result<(), Failure> {
     for _ in 0..CANARY_TRIES {
         let asked = client
             .receive_message()
             .queue_url(queue)
             .max_number_of_messages(10)
+            .visibility_timeout(CANARY_HOLD)
             .wait_time_seconds(1);
         let got = asked
             .send()
@@ -210,15 +217,15 @@ async fn receive(client: &Client, queue: &str, token: &str) -> Result<(), Failur
             .map_err(|error| failure("receive the canary message", &error))?;
         let mut found = false;
         for message in got.messages() {
-            found |= message.body() == Some(token);
+            let body = message.body().unwrap_or_default();
             let handle = message.receipt_handle().unwrap_or_default();
-            let deleted = client
-                .delete_message()
-                .queue_url(queue)
-                .receipt_handle(handle)
-                .send()
-                .await;
-            deleted.map_err(|error| failure("delete the canary message", &error))?;
+            found |= body == token;
+            let of_another = canary::age(body).is_some_and(|age| age < ABANDONED);
+            if body == token || !of_another {
+                delete(client, queue, handle).await?;
+            } else {
+                give_back(client, queue, handle).await;
+            }
         }
         if found {
             return Ok(());
@@ -228,6 +235,24 @@ async fn receive(client: &Client, queue: &str, token: &str) -> Result<(), Failur
         Reason::DataMismatch,
         "the canary message was sent, but did not come back",
     ))
+}
+
+async fn delete(client: &Client, queue: &str, handle: &str) -> Result<(), Failure> {
+    let delete = client.delete_message().queue_url(queue);
+    let deleted = delete.receipt_handle(handle).send().await;
+    deleted
+        .map(drop)
+        .map_err(|error| failure("delete the canary message", &error))
+}
+
+async fn give_back(client: &Client, queue: &str, handle: &str) {
+    let change = client.change_message_visibility().queue_url(queue);
+    // Failing is no fault of this look: the message comes back by itself after the hold.
+    let _ = change
+        .receipt_handle(handle)
+        .visibility_timeout(0)
+        .send()
+        .await;
 }
 
 impl Probe for Elasticmq {

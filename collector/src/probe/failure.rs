@@ -73,6 +73,11 @@ impl Failure {
         Self::new(otherwise, format!("failed to {tried}: {}", chain(error)))
     }
 
+    /// Whether the peer, or somebody on the way, ended a connection that stood.
+    pub fn hung_up(&self) -> bool {
+        matches!(self.reason, Reason::ConnectionClosed | Reason::ShuttingDown)
+    }
+
     /// Whether it tells of a lost connection rather than of the service: on a held
     /// connection that asks for a second opinion, from a fresh one.
     pub fn lost_connection(&self) -> bool {

@@ -9,7 +9,7 @@ mod info;
 use comind_model::reason::Reason;
 use futures_util::future::BoxFuture;
 use redis::aio::MultiplexedConnection;
-use redis::{RedisConnectionInfo, RedisError};
+use redis::{AsyncConnectionConfig, RedisConnectionInfo, RedisError, ServerError};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::path::PathBuf;
@@ -109,9 +109,12 @@ impl Redis {
         let ended = closed.clone().drop_guard();
         let (opened, opening) = oneshot::channel();
         let login = self.login.clone();
-        // The driver borrows the login, so both live in the task that drives.
+        // The task that drives also opens: so an abandoned opening ends with it.
         let driver = tokio::spawn(async move {
-            match MultiplexedConnection::new(&login, dialled.stream).await {
+            // Deadlines are the source's: the library's own of 500 ms would cut answers short.
+            let config = AsyncConnectionConfig::new().set_response_timeout(None);
+            let opened_by = MultiplexedConnection::new_with_config(&login, dialled.stream, config);
+            match opened_by.await {
                 Ok((connection, driver)) => {
                     // Nobody waits any more: the look was given up, and this task with it.
                     let _ = opened.send(Ok(connection));
@@ -241,9 +244,13 @@ fn expect_pong(answer: &str) -> Result<(), Failure> {
 }
 
 fn of_error(tried: &str, error: &RedisError) -> Failure {
-    let text = failure::chain(error);
-    let code = error.code().unwrap_or_default();
-    let reason = match code {
+    let answered = first_answer(error);
+    let text = match &answered {
+        Some(server) => server.to_string(),
+        None => failure::chain(error),
+    };
+    let code = answered.as_ref().map(ServerError::code).or(error.code());
+    let reason = match code.unwrap_or_default() {
         "NOAUTH" | "WRONGPASS" => Reason::WrongPassword,
         "NOPERM" => Reason::PermissionDenied,
         "OOM" => Reason::OutOfMemory,
@@ -255,8 +262,15 @@ fn of_error(tried: &str, error: &RedisError) -> Failure {
         _ if matches!(error.kind(), redis::ErrorKind::AuthenticationFailed) => {
             Reason::WrongPassword
         }
+        _ if error.is_timeout() => Reason::Timeout,
         _ if error.is_connection_dropped() => Reason::ConnectionClosed,
         _ => return Failure::chained(tried, error, Reason::ServerError),
     };
     Failure::new(reason, format!("failed to {tried}: {text}"))
+}
+
+/// What the server itself said, also where it said so to each of several commands.
+fn first_answer(error: &RedisError) -> Option<ServerError> {
+    let answers = error.clone().into_server_errors()?;
+    answers.first().map(|(_, answer)| answer.clone())
 }

@@ -98,10 +98,17 @@ pub async fn look(
     }
 }
 
-/// A deep look.
+/// A deep look. One that is hung up on in the middle is made once more under the same
+/// deadline: a cut on the way, or a connection that an administrator ended, is no outage.
 pub async fn deep(probe: &dyn Probe, timeout: Duration) -> Attempt {
     let started = Instant::now();
-    let result = match timeout_at(started + timeout, probe.deep()).await {
+    let looked = async {
+        match probe.deep().await {
+            Err(failure) if failure.hung_up() => probe.deep().await,
+            result => result,
+        }
+    };
+    let result = match timeout_at(started + timeout, looked).await {
         Ok(result) => result,
         Err(_) => Err(silence("the deep look did not end", timeout)),
     };

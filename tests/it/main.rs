@@ -1,0 +1,23 @@
+//! End to end: the program itself against real servers (`comind_peers`), one module a subject.
+//!
+//! Every test starts its own servers on free ports and takes them down with it.
+
+mod api;
+mod chaos;
+mod elasticmq;
+mod events;
+mod faults;
+mod metrics;
+mod minio;
+mod names;
+mod ops;
+mod platform;
+mod postgresql;
+mod probers;
+mod redis;
+mod reload;
+mod serve;
+mod services_docker;
+mod services_host;
+mod up;
+mod web;

@@ -1,0 +1,292 @@
+//! `comind-ops serve` as a test runs it: on a free port, with a config of its own, watched
+//! by its API alone, and gone with the test.
+//!
+//! Must not know which servers are watched.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use bytes::Bytes;
+use comind_peers::http::send;
+use comind_peers::port::Port;
+use comind_peers::process::{Launch, Process, log_tail};
+use comind_peers::wait::{Hopeless, wait_for};
+use http::{Request, Response};
+use http_body_util::Full;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::events::Events;
+
+/// The program under test.
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_comind-ops");
+
+/// How long a condition may take which depends on nothing slow.
+pub(crate) const SOON: Duration = Duration::from_secs(10);
+/// How long a condition may take which needs several looks or a server's start.
+pub(crate) const LATER: Duration = Duration::from_secs(30);
+
+/// Looks every second and deep looks every second: the rhythm of tests of single causes.
+pub(crate) const BRISK: &str = "{ interval: 1s, timeout: 1s, deep_interval: 1s, deep_timeout: 3s }";
+/// The project's own rhythm but for the looks, which come every second.
+pub(crate) const USUAL: &str = "{ interval: 1s }";
+
+/// A running program. Dropping it kills it.
+pub(crate) struct Serve {
+    dir: TempDir,
+    port: Port,
+    process: Process,
+}
+
+impl Serve {
+    /// Starts it with these `defaults` and these items of `targets` (one a line), and waits
+    /// until it answers.
+    pub(crate) async fn start(defaults: &str, targets: &[String]) -> Result<Self> {
+        Self::start_with(&config(defaults, targets)).await
+    }
+
+    /// Starts it with this config, in which `LISTEN` stands for its address, and waits until
+    /// it answers.
+    pub(crate) async fn start_with(config: &str) -> Result<Self> {
+        let dir = tempfile::Builder::new().prefix("ops-").tempdir()?;
+        let port = Port::free()?;
+        let file = dir.path().join("comind.yaml");
+        write(&file, &filled(config, port.addr()))?;
+        let launch = Launch::new(PROGRAM.into(), dir.path())
+            .args(["serve", "--config"])
+            .arg(&file)
+            .env("COMIND_LOG", "info")
+            .env("NO_COLOR", "1");
+        let process = Process::spawn(&launch)?;
+        let mut serve = Self { dir, port, process };
+        serve.answers().await?;
+        Ok(serve)
+    }
+
+    async fn answers(&mut self) -> Result<()> {
+        let addr = self.addr();
+        let answered = wait_for("comind-ops to answer", LATER, async || {
+            if let Some(status) = self.process.exited()? {
+                return Err(Hopeless(format!("it exited with {status}")).into());
+            }
+            send(addr, get("/livez")?).await.map(drop)
+        });
+        let answered = answered.await;
+        answered.map_err(|error| self.blame(error))
+    }
+
+    /// Where its API listens.
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.port.addr()
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> Pid {
+        self.process.pid()
+    }
+
+    /// The file of its config.
+    pub(crate) fn config_file(&self) -> PathBuf {
+        self.dir.path().join("comind.yaml")
+    }
+
+    /// Everything that it has logged.
+    pub(crate) fn log(&self) -> Result<String> {
+        std::fs::read_to_string(self.dir.path().join("server.log")).context("no log")
+    }
+
+    /// Replaces its config, in one step as editors do; `LISTEN` stands for its address.
+    pub(crate) fn write_config(&self, config: &str) -> Result<()> {
+        let near = self.dir.path().join("comind.yaml.new");
+        write(&near, &filled(config, self.addr()))?;
+        std::fs::rename(&near, self.config_file()).context("could not replace the config")
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
+        kill_process(self.pid(), signal).context("could not signal comind-ops")
+    }
+
+    /// GET with further headers, whatever the status.
+    pub(crate) async fn ask(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<Response<Bytes>> {
+        let mut request = get(path)?;
+        for (name, value) in headers {
+            request.headers_mut().insert(
+                http::HeaderName::try_from(*name)?,
+                http::HeaderValue::from_bytes(value.as_bytes())?,
+            );
+        }
+        send(self.addr(), request).await
+    }
+
+    /// GET of a text; an error unless the status is 2xx.
+    pub(crate) async fn get(&self, path: &str) -> Result<String> {
+        comind_peers::http::text(&self.ask(path, &[]).await?).with_context(|| path.to_owned())
+    }
+
+    /// `/api/v1/state`.
+    pub(crate) async fn state(&self) -> Result<Value> {
+        Ok(serde_json::from_str(&self.get("/api/v1/state").await?)?)
+    }
+
+    /// One target as it stands in the state.
+    pub(crate) async fn target(&self, name: &str) -> Result<Value> {
+        let state = self.state().await?;
+        let targets = state["targets"].as_array().context("no targets")?;
+        let found = targets.iter().find(|target| target["name"] == name);
+        found.cloned().with_context(|| format!("no target {name}"))
+    }
+
+    /// Waits until a target is as `good` wants it, and hands it out.
+    pub(crate) async fn until(
+        &self,
+        name: &str,
+        what: &str,
+        deadline: Duration,
+        good: impl Fn(&Value) -> bool,
+    ) -> Result<Value> {
+        let what = format!("{name} to be {what}");
+        let waited = wait_for(&what, deadline, async || {
+            let target = self.target(name).await?;
+            ensure!(good(&target), "{target}");
+            Ok(target)
+        });
+        waited.await.map_err(|error| self.blame(error))
+    }
+
+    /// Waits until a target has this health and this reason, and hands it out.
+    pub(crate) async fn until_is(&self, name: &str, health: &str, reason: &str) -> Result<Value> {
+        let good = |target: &Value| target["health"] == health && target["reason"] == reason;
+        let what = format!("{health} ({reason})");
+        self.until(name, &what, LATER, good).await
+    }
+
+    /// Waits until a target is up, and hands it out.
+    pub(crate) async fn until_up(&self, name: &str) -> Result<Value> {
+        self.until_is(name, "up", "ok").await
+    }
+
+    /// Waits until the whole platform has this health.
+    pub(crate) async fn until_platform(&self, health: &str) -> Result<()> {
+        let what = format!("the platform to be {health}");
+        let waited = wait_for(&what, LATER, async || {
+            let state = self.state().await?;
+            ensure!(state["health"] == health, "{state}");
+            Ok(())
+        });
+        waited.await.map_err(|error| self.blame(error))
+    }
+
+    /// Waits until `count` more looks (deep ones too) at a target have ended.
+    pub(crate) async fn until_looked(&self, name: &str, count: u32) -> Result<()> {
+        let labels = [("target", name)];
+        let looks = async || {
+            let text = self.get("/metrics").await?;
+            value(&text, "comind_probes_total", &labels).context("no comind_probes_total")
+        };
+        let wanted = looks().await? + f64::from(count);
+        let waited = wait_for("more looks", LATER, async || {
+            let now = looks().await?;
+            ensure!(now >= wanted, "{now} of {wanted} looks");
+            Ok(())
+        });
+        waited.await.map_err(|error| self.blame(error))
+    }
+
+    /// Opens the event stream.
+    pub(crate) async fn events(&self) -> Result<Events> {
+        Events::open(self.addr(), None).await
+    }
+
+    /// Asks it to end, and waits until it has, with exit code 0.
+    pub(crate) fn stop(&mut self) -> Result<()> {
+        let ended = tokio::task::block_in_place(|| self.process.end(Signal::TERM, LATER));
+        let status = ended.map_err(|error| self.blame(error))?;
+        ensure!(status.success(), "{}", self.blame(anyhow!("{status}")));
+        Ok(())
+    }
+
+    /// The error with the end of the log, where one looks for the cause.
+    pub(crate) fn blame(&self, error: anyhow::Error) -> anyhow::Error {
+        let log = log_tail(&self.dir.path().join("server.log"));
+        error.context(format!("the log of comind-ops ends with:\n{log}"))
+    }
+}
+
+impl Drop for Serve {
+    #[expect(
+        clippy::print_stderr,
+        reason = "a failed test's output is where one looks for the log"
+    )]
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{:#}", self.blame(anyhow!("the test panicked")));
+        }
+    }
+}
+
+/// A config with these `defaults` and these items of `targets`; `LISTEN` is filled in later.
+pub(crate) fn config(defaults: &str, targets: &[String]) -> String {
+    let mut text = format!("api: {{ listen: \"LISTEN\" }}\ndefaults: {defaults}\n");
+    match targets {
+        [] => text.push_str("targets: []\n"),
+        _ => text.push_str("targets:\n"),
+    }
+    for target in targets {
+        text.push_str(&format!("  - {{ {target} }}\n"));
+    }
+    text
+}
+
+/// Runs the program until it ends; its exit code and all its output.
+pub(crate) async fn run_to_end(args: &[&str]) -> Result<(i32, String)> {
+    let mut command = tokio::process::Command::new(PROGRAM);
+    command.args(args).env("NO_COLOR", "1").kill_on_drop(true);
+    let ended = tokio::time::timeout(LATER, command.output()).await;
+    let output = ended.context("the program did not end")??;
+    let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.push_str(&String::from_utf8_lossy(&output.stderr));
+    Ok((output.status.code().context("ended by a signal")?, text))
+}
+
+/// The value of the first series in a text exposition that has this name and these labels.
+pub(crate) fn value(text: &str, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
+    let line = text.lines().find(|line| {
+        let rest = line.strip_prefix(name);
+        let named = rest.is_some_and(|rest| rest.starts_with(['{', ' ']));
+        let has = |(key, value): &(&str, &str)| line.contains(&format!("{key}=\"{value}\""));
+        named && labels.iter().all(has)
+    })?;
+    line.rsplit(' ').next()?.parse().ok()
+}
+
+fn get(path: &str) -> Result<Request<Full<Bytes>>> {
+    Ok(Request::get(path).body(Full::default())?)
+}
+
+fn filled(config: &str, addr: SocketAddr) -> String {
+    config.replace("LISTEN", &addr.to_string())
+}
+
+fn write(file: &Path, text: &str) -> Result<()> {
+    std::fs::write(file, text).with_context(|| format!("could not write {}", file.display()))
+}
+
+/// Fails unless `text` is free of all these secrets.
+pub(crate) fn hides(place: &str, text: &str, secrets: &[&str]) -> Result<()> {
+    for secret in secrets {
+        if let Some(at) = text.find(secret) {
+            let from = text[..at].char_indices().rev().nth(120);
+            let around = &text[from.map_or(0, |(at, _)| at)..at];
+            bail!("{place} shows a secret after: {around}");
+        }
+    }
+    Ok(())
+}
