@@ -70,6 +70,7 @@ deny: ## Bans, licences and sources of dependencies
 FUZZ_SECONDS ?= 60
 FUZZ := RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run
 fuzz: ## Fuzz each target for FUZZ_SECONDS (needs cargo-fuzz; fuzz/README.md)
+	@mkdir -p fuzz/corpus/config
 	@$(FUZZ) config fuzz/corpus/config fuzz/seeds/config -- -max_total_time=$(FUZZ_SECONDS) -dict=fuzz/yaml.dict -timeout=10 -rss_limit_mb=2048
 	@$(FUZZ) last_event_id -- -max_total_time=$(FUZZ_SECONDS)
 
