@@ -87,7 +87,8 @@
       showLink();
       if (again) {
         again = false;
-        refresh();
+        // A thousand transitions in a second are not a thousand pictures.
+        timer = setTimeout(refresh, refreshMs() / 20);
       } else {
         schedule();
       }
@@ -95,11 +96,15 @@
     request.send();
   }
 
+  function refreshMs() {
+    return Number(live().dataset.refreshMs) || 2000;
+  }
+
   function schedule() {
     clearTimeout(timer);
     // A hidden page is woken by transitions alone; that keeps its title and icon true.
     if (document.visibilityState === "visible" || !fetched) {
-      timer = setTimeout(refresh, Number(live().dataset.refreshMs) || 2000);
+      timer = setTimeout(refresh, refreshMs());
     }
   }
 
