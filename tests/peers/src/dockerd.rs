@@ -135,11 +135,14 @@ fn plan(dir: &Path) -> Result<Plan> {
         .args(["--ip-forward=false", "--ip-masq=false"])
         .args(["--exec-opt", "native.cgroupdriver=cgroupfs"])
         .arg("--log-level=warn");
-    // Bridges belong to the machine's network and outlive the daemon.
+    // Bridges, and links to containers that were just being made, belong to
+    // the machine's network and outlive the daemon.
+    let ip = IP.find()?;
     launch.cleanup = format!(
         "for bridge in $(grep -aoE 'br-[0-9a-f]{{12}}' {place}/data/network/files/local-kv.db \
-         2>/dev/null | sort -u); do {} link delete $bridge 2>/dev/null; done; :",
-        IP.find()?.display()
+         2>/dev/null | sort -u); do for link in $(ls /sys/class/net/$bridge/brif 2>/dev/null) \
+         $bridge; do {} link delete $link 2>/dev/null; done; done; :",
+        ip.display()
     );
     let socket = dir.join("d.sock");
     Ok(Plan::new(launch, move || {
