@@ -217,12 +217,9 @@ async fn clean(request: &Request, out: &Output) -> Result<()> {
         return Ok(());
     }
     let list = all.join("\n    ");
-    say(
-        out,
-        Level::Warning,
-        format!("to be removed, with all data:\n    {list}"),
-    );
-    out.confirm("Remove all this")?;
+    out.confirm(&format!(
+        "This would remove, with all data:\n    {list}\nRemove it"
+    ))?;
     flow::clean(runtime, out).await?;
     session.forget()
 }

@@ -75,7 +75,8 @@ impl Service {
             Self::Postgresql => "postgres:16.9-alpine",
             Self::Minio => "minio/minio:RELEASE.2025-04-22T22-12-26Z",
             Self::Redis => "redis:7.4.3-alpine",
-            Self::Elasticmq => "softwaremill/elasticmq-native:1.6.12",
+            // Not the -native one: messages on disk need Java's database drivers.
+            Self::Elasticmq => "softwaremill/elasticmq:1.6.12",
         }
     }
 

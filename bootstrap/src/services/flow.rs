@@ -70,7 +70,7 @@ async fn bring_up(
         Err(error) if service.required() => about.say(Level::Failed, format!("{error:#}")),
         Err(error) => about.say(
             Level::Warning,
-            format!("{error:#} (it is optional: the rest goes on)"),
+            format!("failed, but is optional, so the rest goes on: {error:#}"),
         ),
     }
     brought
@@ -140,7 +140,9 @@ async fn look(
     };
     let reason = seen.reason.clone().unwrap_or_default();
     match seen.phase {
-        Phase::Stopped | Phase::Absent => Look::Hopeless(format!("it stopped: {reason}")),
+        Phase::Stopped | Phase::Absent | Phase::Blocked => {
+            Look::Hopeless(format!("it stopped: {reason}"))
+        }
         _ if seen.restarts >= restarts_before + HOPELESS_CRASHES => {
             Look::Hopeless(format!("it crashed {} times: {reason}", seen.restarts))
         }

@@ -82,12 +82,18 @@ fn explain(error: &tokio_postgres::Error) -> String {
 
 async fn redis(settings: &Settings) -> Result<()> {
     let url = format!("redis://127.0.0.1:{}/", settings.services.redis.port);
-    let mut connection = redis::Client::open(url)?
-        .get_multiplexed_async_connection()
-        .await?;
-    let pong: String = redis::cmd("PING").query_async(&mut connection).await?;
-    if pong != "PONG" {
-        bail!("PING was answered by {pong}");
+    let asked = async {
+        let mut connection = redis::Client::open(url)?
+            .get_multiplexed_async_connection()
+            .await?;
+        redis::cmd("PING")
+            .query_async::<String>(&mut connection)
+            .await
+    };
+    // The library's errors name their source in their own text: the chain would say it twice.
+    match asked.await {
+        Ok(pong) if pong == "PONG" => Ok(()),
+        Ok(other) => bail!("PING was answered by {other}"),
+        Err(error) => bail!("{error}"),
     }
-    Ok(())
 }

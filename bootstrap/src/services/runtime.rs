@@ -70,6 +70,8 @@ pub enum Phase {
     Running,
     /// It crashed and is about to be started again.
     Restarting,
+    /// Something that is not ours is in its place.
+    Blocked,
 }
 
 /// What `clean` would remove, or has removed, in words.

@@ -25,6 +25,8 @@ pub enum Condition {
     Absent,
     /// It is not wanted.
     Disabled,
+    /// Something that is not ours is in its place.
+    Blocked,
 }
 
 impl Condition {
@@ -37,6 +39,7 @@ impl Condition {
             Self::Stopped => "stopped",
             Self::Absent => "absent",
             Self::Disabled => "disabled",
+            Self::Blocked => "blocked",
         }
     }
 }
@@ -114,8 +117,12 @@ fn judge(seen: &Seen, wanted: bool, answer: Result<(), String>) -> (Condition, O
     let reason = seen.reason.clone();
     match (seen.phase, answer) {
         (Phase::Running, Ok(())) => (Condition::Ready, reason),
-        (Phase::Running, Err(why)) => (Condition::Unready, Some(why)),
+        (Phase::Running, Err(why)) => {
+            let more = reason.map(|more| format!(" ({more})")).unwrap_or_default();
+            (Condition::Unready, Some(why + &more))
+        }
         (Phase::Restarting, _) => (Condition::Restarting, reason),
+        (Phase::Blocked, _) => (Condition::Blocked, reason),
         (_, _) if !wanted => (Condition::Disabled, None),
         (Phase::Stopped, _) => (Condition::Stopped, reason),
         (Phase::Absent, _) => (Condition::Absent, reason),

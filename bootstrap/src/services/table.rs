@@ -91,7 +91,7 @@ fn colour(condition: Condition) -> Color {
     match condition {
         Condition::Ready => Color::Green,
         Condition::Restarting => Color::Yellow,
-        Condition::Unready => Color::Red,
+        Condition::Unready | Condition::Blocked => Color::Red,
         Condition::Stopped | Condition::Absent | Condition::Disabled => Color::DarkGrey,
     }
 }

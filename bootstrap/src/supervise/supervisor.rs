@@ -122,17 +122,27 @@ impl Supervisor {
             tokio::select! {
                 ended = server.ended() => return Ok(Some(ended)),
                 () = stop.asked() => {
-                    let grace = Duration::from_millis(self.unit.stop_grace_ms);
-                    server.stop(self.unit.stop_signal.signal(), grace).await?;
+                    self.stop(server).await?;
                     return Ok(None);
                 }
                 _ = check.tick() => {
+                    if !Unit::file(&self.unit.run_dir).exists() {
+                        // Somebody removed it all: what nobody could find again must not run on.
+                        tracing::warn!(unit = self.unit.name, "its files were removed, so it is stopped");
+                        self.stop(server).await?;
+                        return Ok(None);
+                    }
                     if let Err(error) = logs::rotate(&self.unit.log, logs::MAX_BYTES, logs::KEEP) {
                         tracing::warn!(unit = self.unit.name, "{error:#}");
                     }
                 }
             }
         }
+    }
+
+    async fn stop(&self, server: &mut Server) -> Result<()> {
+        let grace = Duration::from_millis(self.unit.stop_grace_ms);
+        server.stop(self.unit.stop_signal.signal(), grace).await
     }
 
     fn finish(&self, restarts: u32, reason: Option<String>) -> Result<()> {

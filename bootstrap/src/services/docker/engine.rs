@@ -65,30 +65,36 @@ pub fn found<T>(result: std::result::Result<T, Error>) -> Result<Option<T>> {
     }
 }
 
-/// Our container of that name; `None` when there is none.
+/// Who has a name.
+pub enum Named {
+    /// Nobody.
+    Nobody,
+    /// A container of ours.
+    Ours(Box<ContainerInspectResponse>),
+    /// A container that is not ours; the text says so, and the way out.
+    Stranger(String),
+}
+
+/// Looks who has the name.
 ///
 /// # Errors
-/// When there is one that is not ours.
-pub async fn own_container(
-    docker: &Docker,
-    name: &str,
-) -> Result<Option<ContainerInspectResponse>> {
+/// When the daemon does not say.
+pub async fn look_up(docker: &Docker, name: &str) -> Result<Named> {
     let Some(container) = found(docker.inspect_container(name, None).await)? else {
-        return Ok(None);
+        return Ok(Named::Nobody);
     };
     let config = container.config.as_ref();
-    if !spec::ours(config.and_then(|config| config.labels.as_ref())) {
-        let image = config
-            .and_then(|config| config.image.as_deref())
-            .unwrap_or("?");
-        bail!(
-            "there is a container {name} which is not ours (image {image}, no label {}={}); \
-             rename it: docker rename {name} {name}-old",
-            spec::OWNER.0,
-            spec::OWNER.1
-        );
+    if spec::ours(config.and_then(|config| config.labels.as_ref())) {
+        return Ok(Named::Ours(Box::new(container)));
     }
-    Ok(Some(container))
+    let image = config.and_then(|config| config.image.as_deref());
+    Ok(Named::Stranger(format!(
+        "there is a container {name} which is not ours (image {}, no label {}={}); \
+         rename it: docker rename {name} {name}-old",
+        image.unwrap_or("unknown"),
+        spec::OWNER.0,
+        spec::OWNER.1
+    )))
 }
 
 /// The names of running containers that publish a port of this machine, but for `own`.

@@ -21,6 +21,7 @@ use tokio::sync::{Mutex, OnceCell};
 
 use crate::event::About;
 use crate::services::catalog::{self, Service};
+use crate::services::docker::engine::Named;
 use crate::services::docker::spec::{self, NETWORK, Spec};
 use crate::services::docker::{archive, engine, images};
 use crate::services::ports;
@@ -78,8 +79,25 @@ impl Docker {
         self.api.get_or_try_init(engine::connect).await
     }
 
+    async fn look_up(&self, service: Service) -> Result<Named> {
+        engine::look_up(self.api().await?, service.container()).await
+    }
+
+    /// Our container, to stop or remove it: what is not ours is none of our business.
     async fn own(&self, service: Service) -> Result<Option<ContainerInspectResponse>> {
-        engine::own_container(self.api().await?, service.container()).await
+        Ok(match self.look_up(service).await? {
+            Named::Ours(container) => Some(*container),
+            Named::Nobody | Named::Stranger(_) => None,
+        })
+    }
+
+    /// Our container, to make or start it: nobody else may have its name.
+    async fn own_or_none(&self, service: Service) -> Result<Option<ContainerInspectResponse>> {
+        match self.look_up(service).await? {
+            Named::Ours(container) => Ok(Some(*container)),
+            Named::Nobody => Ok(None),
+            Named::Stranger(why) => bail!(why),
+        }
     }
 
     async fn prepared(&self, service: Service, about: About<'_>) -> Result<Vec<String>> {
@@ -87,7 +105,7 @@ impl Docker {
         let spec = spec::of(service, &self.settings);
         let mut changes = Vec::new();
         // Before a long pull: what would refuse in the end refuses now.
-        self.own(service).await?;
+        self.own_or_none(service).await?;
         if images::ensure(api, &spec.image, about).await? {
             changes.push(format!("pulled {}", spec.image));
         }
@@ -152,7 +170,7 @@ impl Docker {
         let name = service.container();
         let mut done = "started";
         let mut exists = false;
-        if let Some(container) = self.own(service).await? {
+        if let Some(container) = self.own_or_none(service).await? {
             let as_wanted = made_from(&container) == Some(spec.fingerprint());
             let runs = matches!(status(&container), Status::RUNNING | Status::RESTARTING);
             if as_wanted && runs {
@@ -186,10 +204,15 @@ impl Docker {
     }
 
     async fn seen(&self, service: Service) -> Result<Seen> {
-        let Some(container) = self.own(service).await? else {
-            return Ok(Seen::absent());
-        };
-        Ok(see(service, &container))
+        Ok(match self.look_up(service).await? {
+            Named::Ours(container) => see(service, &container),
+            Named::Nobody => Seen::absent(),
+            Named::Stranger(why) => Seen {
+                phase: Phase::Blocked,
+                reason: Some(why),
+                ..Seen::absent()
+            },
+        })
     }
 
     async fn stopped(&self, service: Service) -> Result<bool> {

@@ -121,7 +121,19 @@ fn minio(plain: Spec, settings: &Settings) -> Spec {
 }
 
 fn redis(plain: Spec) -> Spec {
-    let command = ["redis-server", "--appendonly", "yes", "--dir", "/data"];
+    // Protected mode refuses whoever is not inside: what keeps strangers out is that the port is
+    // published on loopback only.
+    let command = [
+        "redis-server",
+        "--appendonly",
+        "yes",
+        "--dir",
+        "/data",
+        "--bind",
+        "0.0.0.0",
+        "--protected-mode",
+        "no",
+    ];
     Spec {
         command: Some(command.map(str::to_owned).to_vec()),
         health: "redis-cli -h 127.0.0.1 ping | grep -q PONG".to_owned(),
