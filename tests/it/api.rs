@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use comind_collector::api::PATHS;
+use comind_collector::api::{PATHS, STREAMS};
 use comind_peers::redis::Redis;
 use comind_peers::relay::{Mode, Relay};
 use comind_peers::wait::wait_for;
@@ -123,6 +123,27 @@ async fn streams_begin_whole_and_resume_exactly() -> Result<()> {
         ensure!(seen.event == "snapshot", "{garbage:?}: {seen:?}");
         ensure!(seen.data["health"] == "down", "{seen:?}");
     }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_are_bounded_in_number() -> Result<()> {
+    let serve = Serve::start_with(&config(BRISK, &[])).await?;
+    let mut streams = Vec::new();
+    for _ in 0..STREAMS {
+        streams.push(serve.events().await?);
+    }
+    let answer = serve.ask("/api/v1/events", &[]).await?;
+    ensure!(answer.status() == 503, "{}", answer.status());
+    ensure!(
+        serve.get("/livez").await? == "ok\n",
+        "the rest is not served"
+    );
+    drop(streams);
+    wait_for("room for a stream", LATER, async || {
+        serve.events().await?.snapshot(SOON).await
+    })
+    .await?;
     Ok(())
 }
 

@@ -208,7 +208,6 @@ fn number(variable: &str) -> Option<u64> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[expect(clippy::print_stderr, reason = "the seed repeats a failed run")]
 async fn random_faults() -> Result<()> {
     let count = number("COMIND_CHAOS_FAULTS").unwrap_or(40);
     let seed = number("COMIND_CHAOS_SEED").unwrap_or_else(|| {

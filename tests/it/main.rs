@@ -16,6 +16,7 @@ mod postgresql;
 mod probers;
 mod redis;
 mod reload;
+mod secrets;
 mod serve;
 mod services_docker;
 mod services_host;

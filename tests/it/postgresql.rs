@@ -169,6 +169,33 @@ async fn a_terminated_connection_is_no_outage() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn cuts_in_the_middle_of_deep_looks_are_no_outage() -> Result<()> {
+    let postgres = Postgres::start().await?;
+    let relay = Relay::start(postgres.addr()).await?;
+    let restless = "{ interval: 1s, deep_interval: 100ms }";
+    let serve = Serve::start(restless, &[item(&postgres.url_via(relay.addr()))]).await?;
+    serve.until_up("db").await?;
+    let mut events = serve.events().await?;
+    events.snapshot(SOON).await?;
+    for _ in 0..10 {
+        // A second connection is that of a deep look.
+        wait_for("a deep look", LATER, async || {
+            let open = relay.counts().open;
+            ensure!(open > 1, "{open} connections");
+            Ok(())
+        })
+        .await?;
+        relay.cut().await?;
+        // One look may have been on its way: the second one is on the new connection.
+        let looks = [("target", "db"), ("phase", "look")];
+        let counter = "comind_probe_duration_seconds_count";
+        serve.until_counted(counter, &looks, 2).await?;
+    }
+    ensure!(events.since().is_empty(), "{:?}", events.since());
+    Ok(())
+}
+
 /// The process of the oldest of the program's connections: the held one.
 async fn backend(postgres: &Postgres) -> Result<i32> {
     let sql = "SELECT pid FROM pg_stat_activity \

@@ -6,7 +6,7 @@ use comind_peers::redis::Redis;
 use comind_peers::relay::Relay;
 
 use crate::faults;
-use crate::serve::{BRISK, Serve, USUAL};
+use crate::serve::{BRISK, LATER, Serve, USUAL};
 
 fn item(url: &str) -> String {
     format!("name: cache, kind: redis, url: \"{url}\"")
@@ -70,21 +70,26 @@ async fn logins_and_rights() -> Result<()> {
 async fn memory_runs_out() -> Result<()> {
     let redis = Redis::start().await?;
     let serve = Serve::start(BRISK, &[item(&redis.url())]).await?;
-    let target = serve.until_up("cache").await?;
-    let used = target["facts"]["memory_used_bytes"].as_f64();
-    let nearly = used.context("memory_used_bytes")? * 1.06;
-    let nearly = format!("{nearly:.0}");
+    serve.until_up("cache").await?;
+    redis
+        .execute(&["SETRANGE", "ballast", "16000000", "x"])
+        .await?;
+    let used = |target: &serde_json::Value| target["facts"]["memory_used_bytes"].as_f64();
+    let filled = |target: &serde_json::Value| used(target) > Some(16e6);
+    let target = serve.until("cache", "filled", LATER, filled).await?;
+    // 6 % are left, far more than what a connection takes.
+    let nearly = format!("{:.0}", used(&target).context("memory_used_bytes")? * 1.06);
     redis
         .execute(&["CONFIG", "SET", "maxmemory", &nearly])
         .await?;
     serve.until_is("cache", "degraded", "memory_high").await?;
 
     redis
-        .execute(&["CONFIG", "SET", "maxmemory", "4mb"])
+        .execute(&["CONFIG", "SET", "maxmemory", "40mb"])
         .await?;
     serve.until_up("cache").await?;
     redis
-        .execute(&["SETRANGE", "ballast", "6000000", "x"])
+        .execute(&["SETRANGE", "more", "50000000", "x"])
         .await?;
     serve.until_is("cache", "down", "out_of_memory").await?;
 

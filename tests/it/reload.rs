@@ -108,7 +108,7 @@ async fn a_signal_reloads_too() -> Result<()> {
 async fn a_bad_config_changes_nothing_and_says_so() -> Result<()> {
     let redis = Redis::start().await?;
     let cache = item("cache", &redis);
-    let serve = Serve::start(BRISK, &[cache.clone()]).await?;
+    let serve = Serve::start(BRISK, std::slice::from_ref(&cache)).await?;
     serve.until_up("cache").await?;
     until_successful(&serve, 1.0).await?;
 

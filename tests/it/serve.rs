@@ -51,6 +51,11 @@ impl Serve {
     /// Starts it with this config, in which `LISTEN` stands for its address, and waits until
     /// it answers.
     pub(crate) async fn start_with(config: &str) -> Result<Self> {
+        Self::start_logging(config, "info").await
+    }
+
+    /// As [`start_with`](Self::start_with), logging all from this level on.
+    pub(crate) async fn start_logging(config: &str, level: &str) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("ops-").tempdir()?;
         let port = Port::free()?;
         let file = dir.path().join("comind.yaml");
@@ -58,7 +63,7 @@ impl Serve {
         let launch = Launch::new(PROGRAM.into(), dir.path())
             .args(["serve", "--config"])
             .arg(&file)
-            .env("COMIND_LOG", "info")
+            .env("COMIND_LOG", level)
             .env("NO_COLOR", "1");
         let process = Process::spawn(&launch)?;
         let mut serve = Self { dir, port, process };
@@ -186,15 +191,25 @@ impl Serve {
 
     /// Waits until `count` more looks (deep ones too) at a target have ended.
     pub(crate) async fn until_looked(&self, name: &str, count: u32) -> Result<()> {
-        let labels = [("target", name)];
-        let looks = async || {
+        self.until_counted("comind_probes_total", &[("target", name)], count)
+            .await
+    }
+
+    /// Waits until a counter has grown by `count`.
+    pub(crate) async fn until_counted(
+        &self,
+        counter: &str,
+        labels: &[(&str, &str)],
+        count: u32,
+    ) -> Result<()> {
+        let counted = async || {
             let text = self.get("/metrics").await?;
-            value(&text, "comind_probes_total", &labels).context("no comind_probes_total")
+            value(&text, counter, labels).with_context(|| format!("no {counter}"))
         };
-        let wanted = looks().await? + f64::from(count);
-        let waited = wait_for("more looks", LATER, async || {
-            let now = looks().await?;
-            ensure!(now >= wanted, "{now} of {wanted} looks");
+        let wanted = counted().await? + f64::from(count);
+        let waited = wait_for(counter, LATER, async || {
+            let now = counted().await?;
+            ensure!(now >= wanted, "{now} of {wanted}");
             Ok(())
         });
         waited.await.map_err(|error| self.blame(error))
