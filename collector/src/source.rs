@@ -129,7 +129,7 @@ impl Source {
                 backoff.reset();
                 self.rhythm.deep_interval
             } else {
-                backoff.next()
+                backoff.next_wait()
             };
             due = Instant::now() + wait;
         }
@@ -334,7 +334,7 @@ impl<'a> LookLane<'a> {
     /// After the first failure the second look follows at once, then ever slower.
     fn plan_retry(&mut self, now: Instant) {
         let wait = if std::mem::replace(&mut self.failing, true) {
-            self.backoff.next()
+            self.backoff.next_wait()
         } else {
             Duration::ZERO
         };

@@ -22,7 +22,7 @@ impl Backoff {
     }
 
     /// The wait before the next try.
-    pub fn next(&mut self) -> Duration {
+    pub fn next_wait(&mut self) -> Duration {
         let wait = self.current;
         self.current = (wait * 2).min(self.limit);
         wait
@@ -42,9 +42,9 @@ mod tests {
     fn doubles_up_to_the_limit_and_starts_again() {
         let ms = Duration::from_millis;
         let mut backoff = Backoff::new(ms(100), ms(350));
-        let waits: Vec<_> = (0..4).map(|_| backoff.next()).collect();
+        let waits: Vec<_> = (0..4).map(|_| backoff.next_wait()).collect();
         assert_eq!(waits, [ms(100), ms(200), ms(350), ms(350)]);
         backoff.reset();
-        assert_eq!(backoff.next(), ms(100));
+        assert_eq!(backoff.next_wait(), ms(100));
     }
 }
