@@ -261,7 +261,7 @@ impl<'a> LookLane<'a> {
     /// after a hint that came to nothing, the next one waits, ever longer up to the interval.
     fn weigh(&mut self, wake: &Wake, good: bool) {
         match wake {
-            Wake::Hint(_) if good => self.muted = Instant::now() + self.false_hints.next(),
+            Wake::Hint(_) if good => self.muted = Instant::now() + self.false_hints.next_wait(),
             Wake::Look { .. } if good && self.pending.is_none() && self.muted <= Instant::now() => {
                 self.false_hints.reset();
             }
