@@ -138,6 +138,25 @@ async fn a_server_turned_read_only() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_in_the_primarys_place() -> Result<()> {
+    let mut postgres = Postgres::start().await?;
+    let reader = format!("{}, writable: false", item(&postgres.url())).replace("db,", "reader,");
+    let serve = Serve::start(BRISK, &[item(&postgres.url()), reader]).await?;
+    serve.until_up("db").await?;
+    postgres.kill()?;
+    std::fs::write(postgres.dir().join("data/standby.signal"), "")?;
+    postgres.restart().await?;
+    let target = serve.until_is("db", "down", "read_only").await?;
+    let message = target["message"].as_str().unwrap_or_default();
+    ensure!(message.contains("in recovery"), "{message}");
+    let target = serve.until_up("reader").await?;
+    ensure!(target["facts"]["role"] == "replica", "{target}");
+    postgres.execute("SELECT pg_promote()").await?;
+    serve.until_up("db").await?;
+    Ok(())
+}
+
 async fn set(postgres: &Postgres, setting: &str) -> Result<()> {
     postgres
         .execute(&format!("ALTER SYSTEM SET {setting}"))

@@ -121,6 +121,25 @@ async fn clients_run_out() -> Result<()> {
     Ok(())
 }
 
+/// `key-load-delay` (microseconds a key) is there for tests of Redis itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_still_loads() -> Result<()> {
+    let mut redis = Redis::builder()
+        .setting("key-load-delay", "200")
+        .start()
+        .await?;
+    let fill = "for i = 1, 15000 do redis.call('SET', 'key:' .. i, i) end";
+    redis.execute(&["EVAL", fill, "0"]).await?;
+    let serve = Serve::start(BRISK, &[item(&redis.url())]).await?;
+    serve.until_up("cache").await?;
+    redis.kill()?;
+    serve.until_is("cache", "down", "refused").await?;
+    redis.restart_unready()?;
+    serve.until_is("cache", "down", "starting").await?;
+    serve.until_up("cache").await?;
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_in_the_primarys_place() -> Result<()> {
     let primary = Redis::start().await?;
