@@ -1,6 +1,5 @@
 //! Tells the program which commit it was built from, for `--version`.
 
-use std::path::Path;
 use std::process::Command;
 
 fn main() {
@@ -26,19 +25,11 @@ fn from_git() -> Option<String> {
     Some(format!("{commit}{dirty}"))
 }
 
+/// Every commit and every checkout adds a line to the log of HEAD. Where it is not kept, Cargo
+/// finds the path missing and runs this script each time, which is slow but right.
 fn watch_head() {
-    let Some(head) = git(&["rev-parse", "--git-path", "HEAD"]) else {
-        return;
-    };
-    println!("cargo:rerun-if-changed={head}");
-    let Some(branch) = git(&["symbolic-ref", "--quiet", "HEAD"]) else {
-        return;
-    };
-    // A branch that was packed has no file until its next commit; then packed-refs changes first.
-    for name in [branch.as_str(), "packed-refs"] {
-        if let Some(path) = git(&["rev-parse", "--git-path", name])
-            && Path::new(&path).exists()
-        {
+    for name in ["HEAD", "logs/HEAD"] {
+        if let Some(path) = git(&["rev-parse", "--git-path", name]) {
             println!("cargo:rerun-if-changed={path}");
         }
     }

@@ -62,7 +62,8 @@ impl Output {
         let width = comfy_table::Table::new().width();
         Look {
             colour: terminal && self.colour,
-            width: width.filter(|_| terminal),
+            // A terminal that does not know its width says 0; in less than this nothing fits.
+            width: width.filter(|width| terminal && *width >= 60),
         }
     }
 

@@ -57,17 +57,20 @@ async fn start_collector(
     }
     let listen = listen(home)?;
     let program = std::env::current_exe()?;
-    let unit = unit::unit(home, program, listen)?;
+    let own = match written {
+        Written::Theirs => None,
+        Written::Fresh | Written::Same => Some(std::fs::read_to_string(home.serve_config())?),
+    };
+    let unit = unit::unit(home, program, listen, own.as_deref())?;
     let started = ready::start(&unit, &supervise::launcher()?, listen.port()).await?;
     let client = Client::at(listen);
     ready::wait(home, &unit, &client, excused, about).await?;
-    match (started, written) {
-        (Some(done), _) => about.say(
+    match started {
+        Some(done) => about.say(
             Level::Changed,
             format!("{done}; it has looked at everything"),
         ),
-        (None, Written::Fresh) => about.say(Level::Changed, "took over a changed configuration"),
-        (None, _) => about.say(Level::Unchanged, "runs and has looked at everything"),
+        None => about.say(Level::Unchanged, "runs and has looked at everything"),
     }
     Ok(client)
 }

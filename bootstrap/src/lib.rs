@@ -3,6 +3,7 @@
 //! Knows nothing of how a service is watched (that is `collector`) and prints nothing:
 //! it reports [`event::Event`]s, and the command line shows them.
 
+pub mod cause;
 pub mod event;
 pub mod fingerprint;
 pub mod home;

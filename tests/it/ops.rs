@@ -3,7 +3,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -101,6 +101,25 @@ impl Ops {
 
     /// Runs the program and waits for its end.
     pub(crate) async fn run(&self, args: &[&str]) -> Result<Done> {
+        let mut command = self.command(args);
+        let ended: Output = tokio::task::spawn_blocking(move || command.output()).await??;
+        Ok(Done {
+            code: ended.status.code().unwrap_or(-1),
+            out: String::from_utf8_lossy(&ended.stdout).into_owned(),
+            err: String::from_utf8_lossy(&ended.stderr).into_owned(),
+        })
+    }
+
+    /// Starts the program and does not wait.
+    pub(crate) fn spawn(&self, args: &[&str]) -> Result<Child> {
+        let mut command = self.command(args);
+        Ok(command
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?)
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(PROGRAM);
         command.args(args).stdin(Stdio::null()).env("NO_COLOR", "1");
         for (key, value) in &self.env {
@@ -109,12 +128,7 @@ impl Ops {
         for (key, port) in &self.ports {
             command.env(key, port.number().to_string());
         }
-        let ended: Output = tokio::task::spawn_blocking(move || command.output()).await??;
-        Ok(Done {
-            code: ended.status.code().unwrap_or(-1),
-            out: String::from_utf8_lossy(&ended.stdout).into_owned(),
-            err: String::from_utf8_lossy(&ended.stderr).into_owned(),
-        })
+        command
     }
 
     /// Runs the program, which has to succeed.

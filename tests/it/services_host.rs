@@ -1,11 +1,12 @@
 //! The host runtime on the real servers: the whole life of the services, crashes of a server and
 //! of its supervisor, and a port that is taken.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
+use comind_peers::wait::wait_for;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::ops::{Ops, pid};
+use crate::ops::{Ops, START, pid};
 
 #[tokio::test]
 async fn the_whole_life_of_the_services() -> Result<()> {
@@ -111,6 +112,29 @@ async fn a_dead_supervisors_server_is_taken_over_and_a_strangers_pid_is_safe() -
     assert!(alive, "the stranger was left alone");
     stopped?;
     started?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_setup_killed_while_it_makes_the_data_directory_is_made_good_by_the_next() -> Result<()> {
+    let ops = Ops::new("host", &[])?;
+    let mut setup = ops.spawn(&["services", "start", "postgresql"])?;
+    let data = ops.home().join("data");
+    let begun = wait_for("initdb to begin", START, async || {
+        let made = std::fs::read_dir(&data)?.flatten().count();
+        ensure!(made > 0, "nothing in {} yet", data.display());
+        Ok(())
+    });
+    let begun = begun.await;
+    setup.kill()?;
+    setup.wait()?;
+    begun?;
+    assert!(
+        !data.join("postgresql").exists(),
+        "killed before it was whole"
+    );
+    ops.good(&["services", "start", "postgresql"]).await?;
+    assert_eq!(ops.row("postgresql").await?["condition"], "ready");
     Ok(())
 }
 

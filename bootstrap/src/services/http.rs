@@ -9,6 +9,8 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 
+use crate::cause;
+
 /// An answer longer than this is none of those that we ask for.
 const MAX_BODY: usize = 4 * 1024 * 1024;
 
@@ -53,7 +55,10 @@ async fn send(request: Request<Full<Bytes>>, limit: Duration) -> Result<Answer> 
     let url = request.uri().to_string();
     let exchange = async {
         let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
-        let response = client.request(request).await?;
+        let response = client
+            .request(request)
+            .await
+            .map_err(|error| anyhow::anyhow!(cause::root(&error)))?;
         let status = response.status();
         let body = Limited::new(response.into_body(), MAX_BODY)
             .collect()

@@ -20,6 +20,7 @@ use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector as PlainConnector;
 use hyper_util::rt::TokioExecutor;
 
+use crate::cause;
 use crate::services::settings::Minio;
 
 /// A client for the MinIO of these settings; each attempt ends within `limit`.
@@ -54,7 +55,7 @@ pub async fn buckets(client: &Client) -> Result<Vec<String>> {
         .list_buckets()
         .send()
         .await
-        .map_err(|error| anyhow::anyhow!("{}", explain(error)))
+        .map_err(|error| anyhow::anyhow!("{}", explain(&error)))
         .context("MinIO does not list its buckets")?;
     Ok(listed
         .buckets()
@@ -73,14 +74,14 @@ pub async fn create(client: &Client, bucket: &str) -> Result<()> {
         .bucket(bucket)
         .send()
         .await
-        .map_err(|error| anyhow::anyhow!("{}", explain(error)))
+        .map_err(|error| anyhow::anyhow!("{}", explain(&error)))
         .with_context(|| format!("MinIO does not make the bucket {bucket}"))?;
     Ok(())
 }
 
 /// The server's own words where there are any, else the deepest cause: the SDK's own text says
 /// little, and its long form is for debuggers.
-fn explain<E>(error: SdkError<E>) -> String
+fn explain<E>(error: &SdkError<E>) -> String
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {
@@ -89,8 +90,7 @@ where
     {
         return format!("{code}: {}", service.message().unwrap_or("no message"));
     }
-    let whole = anyhow::Error::from(error);
-    whole.root_cause().to_string()
+    cause::root(error)
 }
 
 /// hyper's client in the SDK's clothes.

@@ -16,13 +16,19 @@ pub const NAME: &str = "serve";
 
 /// The unit which runs `program serve`, listening on `listen`.
 ///
-/// A changed configuration is not in it: the collector reloads that by itself and keeps what it
-/// knows. Another program or another address needs a new process.
+/// A configuration that we wrote is part of it: when `up` returns, what it shows must be what was
+/// asked for. One that a person edited is not (`None`): the collector has reloaded that by itself.
 ///
 /// # Errors
 /// When the program cannot be looked at.
-pub fn unit(home: &Home, program: PathBuf, listen: SocketAddr) -> Result<Unit> {
-    let reads = format!("{} {listen}", version(&program)?);
+pub fn unit(
+    home: &Home,
+    program: PathBuf,
+    listen: SocketAddr,
+    config: Option<&str>,
+) -> Result<Unit> {
+    let config = config.unwrap_or("edited");
+    let reads = format!("{} {listen} {config}", version(&program)?);
     Ok(Unit {
         name: NAME.to_owned(),
         run_dir: home.run(NAME),

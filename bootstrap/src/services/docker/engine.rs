@@ -7,6 +7,7 @@ use bollard::Docker;
 use bollard::errors::Error;
 use bollard::models::ContainerInspectResponse;
 
+use crate::cause;
 use crate::services::docker::spec;
 
 /// A daemon on this machine answers at once or not at all.
@@ -41,13 +42,7 @@ pub async fn connect() -> Result<Docker> {
 pub fn words(error: &Error) -> String {
     match error {
         Error::DockerResponseServerError { message, .. } => message.trim().to_owned(),
-        other => {
-            let mut cause: &dyn std::error::Error = other;
-            while let Some(deeper) = cause.source() {
-                cause = deeper;
-            }
-            cause.to_string()
-        }
+        other => cause::root(other),
     }
 }
 

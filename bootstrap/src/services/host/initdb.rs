@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, chown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -35,13 +35,16 @@ pub async fn ensure(
         user::can_enter(user, data)?;
     }
     // Made beside its place and then moved: whoever finds it there finds it whole.
-    let fresh = data.with_extension("new");
-    store::remove(&fresh)?;
+    // The name is ours alone: an initdb whose parent was killed may still write to its own.
+    let fresh = data.with_extension(format!("new-{}", std::process::id()));
+    for old in leftovers(data) {
+        store::remove(&old).ok();
+    }
     fs::DirBuilder::new()
         .mode(0o700)
         .create(&fresh)
         .with_context(|| format!("cannot make {}", fresh.display()))?;
-    let password = data.with_extension("password");
+    let password = data.with_extension(format!("new-{}.password", std::process::id()));
     fs::write(&password, settings.password.expose())?;
     fs::set_permissions(&password, fs::Permissions::from_mode(0o600))?;
     if let Some(user) = run_as {
@@ -55,6 +58,17 @@ pub async fn ensure(
     made?;
     fs::rename(&fresh, data).with_context(|| format!("cannot make {}", data.display()))?;
     Ok(true)
+}
+
+/// What an interrupted run may have left beside the data directory.
+pub fn leftovers(data: &Path) -> Vec<PathBuf> {
+    let stem = format!("{}.new-", data.file_name().unwrap_or_default().display());
+    let beside = data.parent().map(fs::read_dir);
+    let entries = beside.and_then(Result::ok).into_iter().flatten().flatten();
+    entries
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with(&stem))
+        .map(|entry| entry.path())
+        .collect()
 }
 
 async fn initdb(

@@ -119,12 +119,8 @@ impl Host {
     /// The paths of one service that exist.
     fn paths(&self, service: Service) -> Vec<PathBuf> {
         let data = self.home.data(service.name());
-        let mut all = vec![
-            data.clone(),
-            data.with_extension("new"),
-            data.with_extension("password"),
-            self.home.run(service.name()),
-        ];
+        let mut all = vec![data.clone(), self.home.run(service.name())];
+        all.extend(initdb::leftovers(&data));
         all.extend(logs::files(&self.home.log(service.name())));
         all.retain(|path| path.exists());
         all
