@@ -138,6 +138,21 @@ async fn a_server_turned_read_only() -> Result<()> {
     Ok(())
 }
 
+/// After SIGTERM the server waits for its clients: ours must not be the one that it waits for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shutdown_does_not_wait_for_us() -> Result<()> {
+    let mut postgres = Postgres::start().await?;
+    let serve = Serve::start(BRISK, &[item(&postgres.url())]).await?;
+    serve.until_up("db").await?;
+    let mut events = serve.events().await?;
+    events.snapshot(SOON).await?;
+    tokio::task::block_in_place(|| postgres.terminate(LATER))?;
+    let down = events.transition("db", "down", SOON).await?;
+    ensure!(down.data["reason"] == "shutting_down", "{down:?}");
+    serve.until_is("db", "down", "refused").await?;
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_in_the_primarys_place() -> Result<()> {
     let mut postgres = Postgres::start().await?;

@@ -5,12 +5,14 @@ mod judge;
 mod sqlstate;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use comind_model::reason::Reason;
 use futures_util::future::BoxFuture;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::Notify;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::{Client, Config, NoTls, Statement};
 use tokio_util::sync::CancellationToken;
@@ -102,6 +104,7 @@ impl Settings for PostgresqlSettings {
                 writable: self.writable,
                 lag_max_seconds: f64::from(self.replication_lag_max_seconds),
             },
+            leave: Arc::default(),
         }))
     }
 }
@@ -136,6 +139,9 @@ struct Postgresql {
     endpoint: Endpoint,
     config: Config,
     rules: judge::Rules,
+    /// Tells the held connection to go: a server that was asked to shut down waits for every
+    /// client, and serves it as ever, so only new connections hear of it.
+    leave: Arc<Notify>,
 }
 
 struct Opened {
@@ -147,6 +153,16 @@ struct Opened {
 
 impl Postgresql {
     async fn open(&self) -> Result<Opened, Failure> {
+        let opened = self.log_in().await;
+        if let Err(failure) = &opened
+            && failure.reason == Reason::ShuttingDown
+        {
+            self.leave.notify_waiters();
+        }
+        opened
+    }
+
+    async fn log_in(&self) -> Result<Opened, Failure> {
         let (stream, certificate_expiry) = self.dial().await?;
         let started = self.config.connect_raw(stream, NoTls).await;
         let (client, connection) = started.map_err(|error| sqlstate::failure("log in", &error))?;
@@ -203,6 +219,7 @@ impl Probe for Postgresql {
                 opened,
                 statement,
                 rules: self.rules,
+                leave: self.leave.clone(),
             }) as Box<dyn Session>)
         })
     }
@@ -233,6 +250,7 @@ struct PostgresqlSession {
     opened: Opened,
     statement: Statement,
     rules: judge::Rules,
+    leave: Arc<Notify>,
 }
 
 impl Session for PostgresqlSession {
@@ -252,6 +270,11 @@ impl Session for PostgresqlSession {
     }
 
     fn closed(&mut self) -> BoxFuture<'_, ()> {
-        Box::pin(self.opened.closed.cancelled())
+        Box::pin(async {
+            tokio::select! {
+                () = self.opened.closed.cancelled() => {}
+                () = self.leave.notified() => {}
+            }
+        })
     }
 }
