@@ -279,10 +279,16 @@ impl State {
     }
 
     fn verdict(&self) -> (Health, Reason, String) {
-        for lane in [&self.look, &self.deep] {
-            if let Some(cause) = &lane.down {
-                return (Health::Down, cause.reason, cause.message.clone());
-            }
+        let causes = [&self.look, &self.deep].map(|lane| lane.down.as_ref());
+        let mut causes: Vec<&Cause> = causes.into_iter().flatten().collect();
+        // What we could not ask says nothing of the target; a cause of its own comes first.
+        causes.sort_by_key(|cause| cause.reason == Reason::ProberFault);
+        if let Some(cause) = causes.first() {
+            let health = match cause.reason {
+                Reason::ProberFault => Health::Unknown,
+                _ => Health::Down,
+            };
+            return (health, cause.reason, cause.message.clone());
         }
         if !self.looked_at() || (self.standing.health == Health::Unknown && !self.answered()) {
             let standing = &self.standing;

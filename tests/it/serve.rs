@@ -56,14 +56,30 @@ impl Serve {
 
     /// As [`start_with`](Self::start_with), logging all from this level on.
     pub(crate) async fn start_logging(config: &str, level: &str) -> Result<Self> {
+        Self::launch(config, |dir| {
+            Launch::new(PROGRAM.into(), dir).env("COMIND_LOG", level)
+        })
+        .await
+    }
+
+    /// As [`start_with`](Self::start_with), with at most so many open files.
+    pub(crate) async fn start_limited(config: &str, files: u32) -> Result<Self> {
+        Self::launch(config, |dir| {
+            Launch::new("/bin/sh".into(), dir)
+                .args(["-c", "ulimit -n $0 && exec \"$@\""])
+                .args([&files.to_string(), PROGRAM])
+        })
+        .await
+    }
+
+    async fn launch(config: &str, program: impl FnOnce(&Path) -> Launch) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("ops-").tempdir()?;
         let port = Port::free()?;
         let file = dir.path().join("comind.yaml");
         write(&file, &filled(config, port.addr()))?;
-        let launch = Launch::new(PROGRAM.into(), dir.path())
+        let launch = program(dir.path())
             .args(["serve", "--config"])
             .arg(&file)
-            .env("COMIND_LOG", level)
             .env("NO_COLOR", "1");
         let process = Process::spawn(&launch)?;
         let mut serve = Self { dir, port, process };
