@@ -4,21 +4,25 @@
 
 mod api;
 mod chaos;
+mod dns;
 mod elasticmq;
 mod events;
 mod faults;
+mod http;
 mod metrics;
 mod minio;
 mod names;
 mod ops;
+mod page;
 mod platform;
 mod postgresql;
-mod probers;
 mod redis;
 mod reload;
 mod secrets;
 mod serve;
 mod services_docker;
 mod services_host;
+mod tcp;
+mod tls;
 mod up;
 mod web;
