@@ -4,7 +4,7 @@
 
 # Prints events until every lane is done; fails when a tool has.
 run_lanes() {
-    local tool text lanes
+    local lanes
     line toolchain "installs ${MISSING[*]} into $TOOLS"
     mkfifo "$WORK/events"
     mkdir "$WORK/done" "$WORK/failed"
@@ -12,11 +12,20 @@ run_lanes() {
     lanes >"$WORK/events" 2>&1 &
     lanes=$!
     set +m
-    trap 'kill -TERM -- "-$lanes" 2>/dev/null; wait "$lanes"; rm -rf "$WORK"; exit 143' INT TERM HUP
+    trap 'interrupted "$lanes"' INT TERM HUP
     follow <"$WORK/events"
     wait "$lanes" || true
     trap - INT TERM HUP
     verdict
+}
+
+interrupted() { # PROCESS GROUP
+    trap '' INT TERM HUP
+    line toolchain "told to end; what was fetched is kept, run it again to go on"
+    kill -TERM -- "-$1" 2>/dev/null || true
+    wait "$1" || true
+    rm -rf "$WORK"
+    exit 143
 }
 
 lanes() {
