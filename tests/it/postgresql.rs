@@ -203,6 +203,40 @@ async fn a_terminated_connection_is_no_outage() -> Result<()> {
     Ok(())
 }
 
+/// The timeout is that of the looks, so that the server hangs up right when it is asked.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_ends_idle_sessions_is_no_outage() -> Result<()> {
+    let postgres = Postgres::builder()
+        .setting("idle_session_timeout", "200ms")
+        .start()
+        .await?;
+    let often = "{ interval: 200ms, heartbeat: 100ms }";
+    let rarely = item(&postgres.url()).replace("name: db", "name: rarely");
+    let rarely = format!("{rarely}, interval: 210ms, heartbeat: 30s");
+    let serve = Serve::start(often, &[item(&postgres.url()), rarely]).await?;
+    serve.until_up("db").await?;
+    serve.until_up("rarely").await?;
+    let mut events = serve.events().await?;
+    events.snapshot(SOON).await?;
+    serve.until_looked("rarely", 50).await?;
+    ensure!(events.since().is_empty(), "{:?}", events.since());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dropped_database() -> Result<()> {
+    let postgres = Postgres::start().await?;
+    postgres.execute("CREATE DATABASE ledger").await?;
+    let url = postgres.url().replace("/dev", "/ledger");
+    let serve = Serve::start(BRISK, &[item(&url)]).await?;
+    serve.until_up("db").await?;
+    postgres
+        .execute("DROP DATABASE ledger WITH (FORCE)")
+        .await?;
+    serve.until_is("db", "down", "missing_database").await?;
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn cuts_in_the_middle_of_deep_looks_are_no_outage() -> Result<()> {
     let postgres = Postgres::start().await?;

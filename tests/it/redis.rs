@@ -6,7 +6,7 @@ use comind_peers::redis::Redis;
 use comind_peers::relay::Relay;
 
 use crate::faults;
-use crate::serve::{BRISK, LATER, Serve, USUAL};
+use crate::serve::{BRISK, LATER, SOON, Serve, USUAL};
 
 fn item(url: &str) -> String {
     format!("name: cache, kind: redis, url: \"{url}\"")
@@ -63,6 +63,19 @@ async fn logins_and_rights() -> Result<()> {
         .execute(&["CONFIG", "SET", "requirepass", "changed"])
         .await?;
     serve.until_is("cache", "down", "wrong_password").await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_ends_idle_connections_is_no_outage() -> Result<()> {
+    let redis = Redis::builder().setting("timeout", "1").start().await?;
+    let rarely = "{ interval: 2s, heartbeat: 30s }";
+    let serve = Serve::start(rarely, &[item(&redis.url())]).await?;
+    serve.until_up("cache").await?;
+    let mut events = serve.events().await?;
+    events.snapshot(SOON).await?;
+    serve.until_looked("cache", 8).await?;
+    ensure!(events.since().is_empty(), "{:?}", events.since());
     Ok(())
 }
 

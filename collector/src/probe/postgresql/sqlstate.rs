@@ -38,6 +38,8 @@ fn reason(code: &SqlState, message: &str) -> Reason {
         "57P03" => Reason::Starting,
         // 58030 is io_error: the message carries the system's words.
         "58030" if message.contains("No space left") => Reason::DiskFull,
+        // idle_session_timeout: it tells of the connection alone, which is opened again.
+        "57P05" => Reason::ConnectionClosed,
         code if code.starts_with("08") => Reason::ConnectionClosed,
         _ => Reason::ServerError,
     }
