@@ -4,6 +4,7 @@
 
 mod api;
 mod chaos;
+mod disk;
 mod dns;
 mod elasticmq;
 mod events;

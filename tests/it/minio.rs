@@ -1,12 +1,15 @@
 //! Kind `minio` against a real MinIO.
 
+use std::path::Path;
+
 use anyhow::{Result, ensure};
 use comind_peers::minio::Minio;
 use comind_peers::relay::Relay;
 use http::Method;
 
+use crate::disk::SmallDisk;
 use crate::faults;
-use crate::serve::{BRISK, Serve, USUAL};
+use crate::serve::{BRISK, LATER, Serve, USUAL};
 
 fn item(url: &str, access: &str, secret: &str) -> String {
     format!(
@@ -69,7 +72,7 @@ async fn logins_rights_and_buckets() -> Result<()> {
 
     minio.enable_user("writer", false).await?;
     serve
-        .until("writer", "down", crate::serve::LATER, |target| {
+        .until("writer", "down", LATER, |target| {
             let reason = target["reason"].as_str().unwrap_or_default();
             target["health"] == "down" && ["wrong_password", "permission_denied"].contains(&reason)
         })
@@ -113,5 +116,52 @@ async fn the_deep_look_leaves_nothing_behind() -> Result<()> {
     let left = listed.matches("<Key>").count();
     // The stop may have come in the middle of one deep look.
     ensure!(left <= 1, "{listed}");
+    Ok(())
+}
+
+/// Another file system over the drive: what MinIO had there is gone, as with a broken disk.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_drive() -> Result<()> {
+    let minio = Minio::builder().bucket("backups").start().await?;
+    let serve = Serve::start(BRISK, &[item(&minio.url(), ROOT, ROOT)]).await?;
+    serve.until_up(ROOT).await?;
+    let disk = SmallDisk::over(minio.dir().join("data"), None)?;
+    serve.until_is(ROOT, "down", "quorum_lost").await?;
+    drop(disk);
+    serve.until_up(ROOT).await?;
+    Ok(())
+}
+
+/// The drive, with all that lies on it, moved to a disk that is too small.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk() -> Result<()> {
+    let mut minio = Minio::builder().bucket("backups").start().await?;
+    let serve = Serve::start(BRISK, &[item(&minio.url(), ROOT, ROOT)]).await?;
+    serve.until_up(ROOT).await?;
+    minio.kill()?;
+    let data = minio.dir().join("data");
+    let aside = minio.dir().join("aside");
+    copy(&data, &aside)?;
+    let disk = SmallDisk::over(data.clone(), None)?;
+    copy(&aside, &data)?;
+    minio.restart().await?;
+    serve.until_up(ROOT).await?;
+    disk.fill()?;
+    serve.until_is(ROOT, "down", "disk_full").await?;
+    disk.free()?;
+    serve.until_up(ROOT).await?;
+    Ok(())
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        match entry.file_type()?.is_dir() {
+            true => copy(&entry.path(), &target)?,
+            false => drop(std::fs::copy(entry.path(), target)?),
+        }
+    }
     Ok(())
 }

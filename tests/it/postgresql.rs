@@ -1,14 +1,12 @@
 //! Kind `postgresql` against a real PostgreSQL.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-
 use anyhow::{Context, Result, ensure};
 use comind_peers::postgres::Postgres;
 use comind_peers::relay::Relay;
 use comind_peers::user::User;
 use comind_peers::wait::wait_for;
 
+use crate::disk::SmallDisk;
 use crate::faults;
 use crate::serve::{BRISK, LATER, SOON, Serve, USUAL};
 
@@ -286,65 +284,13 @@ async fn the_deep_look_leaves_nothing_behind() -> Result<()> {
     Ok(())
 }
 
-/// A small file system of its own, unmounted when dropped.
-struct SmallDisk {
-    place: PathBuf,
-    _dir: tempfile::TempDir,
-}
-
-impl SmallDisk {
-    fn new(owner: Option<User>) -> Result<Self> {
-        let dir = tempfile::Builder::new().prefix("ops-disk-").tempdir()?;
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        std::fs::set_permissions(dir.path(), mode)?;
-        let place = dir.path().join("disk");
-        std::fs::create_dir(&place)?;
-        let options = match owner {
-            Some(user) => format!("size=1m,mode=700,uid={},gid={}", user.uid, user.gid),
-            None => "size=1m,mode=700".to_owned(),
-        };
-        run("mount", &["-t", "tmpfs", "-o", &options, "tmpfs"], &place)
-            .context("a test of a full disk must mount a tmpfs: run it as root")?;
-        Ok(Self { place, _dir: dir })
-    }
-
-    /// Writes until nothing fits any more.
-    fn fill(&self) -> Result<()> {
-        let written = std::fs::write(self.ballast(), vec![0; 4 << 20]);
-        ensure!(written.is_err(), "4 MiB fit on the small disk");
-        Ok(())
-    }
-
-    fn free(&self) -> Result<()> {
-        std::fs::remove_file(self.ballast()).context("could not free the small disk")
-    }
-
-    fn ballast(&self) -> PathBuf {
-        self.place.join("ballast")
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // Lazily: a server that is about to be killed may still have files there.
-        let _ = run("umount", &["-l"], &self.place);
-    }
-}
-
-fn run(program: &str, args: &[&str], place: &Path) -> Result<()> {
-    let output = Command::new(program).args(args).arg(place).output()?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{program}: {said}");
-    Ok(())
-}
-
 /// The disk of the temporary tables is the full one: with the disk of the write-ahead log full,
 /// PostgreSQL ends itself, and that is another outage.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk() -> Result<()> {
     let postgres = Postgres::start().await?;
     let disk = SmallDisk::new(User::unprivileged("postgres")?)?;
-    let place = disk.place.display();
+    let place = disk.place().display();
     postgres
         .execute(&format!("CREATE TABLESPACE small LOCATION '{place}'"))
         .await?;

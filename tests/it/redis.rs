@@ -5,6 +5,7 @@ use comind_peers::port::Port;
 use comind_peers::redis::Redis;
 use comind_peers::relay::Relay;
 
+use crate::disk::SmallDisk;
 use crate::faults;
 use crate::serve::{BRISK, LATER, SOON, Serve, USUAL};
 
@@ -110,6 +111,32 @@ async fn memory_runs_out() -> Result<()> {
     redis
         .execute(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"])
         .await?;
+    serve.until_up("cache").await?;
+    Ok(())
+}
+
+/// Redis refuses writes while it cannot save.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk() -> Result<()> {
+    let redis = Redis::builder()
+        .setting("enable-protected-configs", "local")
+        .start()
+        .await?;
+    let disk = SmallDisk::new(None)?;
+    let place = disk.place().to_str().context("not UTF-8")?;
+    redis
+        .execute(&["CONFIG", "SET", "appendonly", "no"])
+        .await?;
+    redis.execute(&["CONFIG", "SET", "dir", place]).await?;
+    redis.execute(&["CONFIG", "SET", "save", "3600 1"]).await?;
+    redis.execute(&["SET", "key", "value"]).await?;
+    let serve = Serve::start(BRISK, &[item(&redis.url())]).await?;
+    serve.until_up("cache").await?;
+    disk.fill()?;
+    redis.execute(&["BGSAVE"]).await?;
+    serve.until_is("cache", "down", "disk_full").await?;
+    disk.free()?;
+    redis.execute(&["BGSAVE"]).await?;
     serve.until_up("cache").await?;
     Ok(())
 }
