@@ -4,7 +4,7 @@
 SHELL     := /bin/bash
 TOOLCHAIN := bootstrap/toolchain
 CARGO     ?= cargo
-OPS       := target/release/comind-ops
+OPS       := target/quick/comind-ops
 
 .DEFAULT_GOAL := help
 .PHONY: help
@@ -13,7 +13,7 @@ help: ## This list
 
 ##### Run
 
-.PHONY: setup setup-test setup-bench build ready up down status
+.PHONY: setup setup-test setup-bench build release ready up down status
 setup: ## Install what running needs and this machine lacks
 	@$(TOOLCHAIN)/setup run
 setup-test: ## … what the tests need
@@ -74,8 +74,10 @@ fuzz: ## Fuzz each target for FUZZ_SECONDS (needs cargo-fuzz; fuzz/README.md)
 	@$(FUZZ) config fuzz/corpus/config fuzz/seeds/config -- -max_total_time=$(FUZZ_SECONDS) -dict=fuzz/yaml.dict -timeout=10 -rss_limit_mb=2048
 	@$(FUZZ) last_event_id -- -max_total_time=$(FUZZ_SECONDS)
 
-.PHONY: bench-detection bench-cost
-bench-detection: setup-bench ## Delay from a fault to the event, beside the exporters
+.PHONY: bench-detection bench-cost bench-schedule
+bench-detection: setup-bench release ## Delay from a fault to the event, beside the exporters
 	@$(CARGO) run --release --locked -p comind-bench -- detection
-bench-cost: setup-bench ## CPU and memory per probe, beside the exporters
+bench-cost: setup-bench release ## CPU and memory per probe, beside the exporters
 	@$(CARGO) run --release --locked -p comind-bench -- cost
+bench-schedule: setup-bench release ## Whether dead targets make living ones late
+	@$(CARGO) run --release --locked -p comind-bench -- schedule

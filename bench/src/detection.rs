@@ -187,8 +187,10 @@ async fn kill(
         all_well(rivals, subject, name).await?;
         drain(events);
         let at = servers.peer(name).kill()?;
-        delays.ours.push_ms(told(events, name, "down").await? - at);
-        delays.theirs.push_ms(rivals.shows_down(name, at).await?);
+        let (ours, theirs) =
+            tokio::try_join!(told(events, name, "down"), rivals.shows_down(name, at))?;
+        delays.ours.push_ms(ours - at);
+        delays.theirs.push_ms(theirs);
         servers.peer(name).restart().await?;
     }
     all_well(rivals, subject, name).await?;
@@ -207,8 +209,10 @@ async fn stop(
         all_well(rivals, subject, name).await?;
         drain(events);
         let at = servers.peer(name).stop_signal()?;
-        delays.ours.push_ms(told(events, name, "down").await? - at);
-        delays.theirs.push_ms(rivals.shows_down(name, at).await?);
+        let (ours, theirs) =
+            tokio::try_join!(told(events, name, "down"), rivals.shows_down(name, at))?;
+        delays.ours.push_ms(ours - at);
+        delays.theirs.push_ms(theirs);
         servers.peer(name).continue_signal()?;
     }
     all_well(rivals, subject, name).await?;

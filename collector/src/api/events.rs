@@ -18,6 +18,8 @@ use tokio::sync::{OwnedSemaphorePermit, broadcast};
 use crate::api::problem::Problem;
 use crate::api::{Api, resume, state};
 
+/// A reader that lost the stream comes back after this long.
+const RETRY: Duration = Duration::from_millis(500);
 /// A comment this often tells both sides that the stream lives.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
 
@@ -104,7 +106,8 @@ impl Reader {
 fn whole(snapshot: &Snapshot) -> Sse {
     let sse = Sse::default()
         .event("snapshot")
-        .id(snapshot.seq.to_string());
+        .id(snapshot.seq.to_string())
+        .retry(RETRY);
     fill(sse, &state::Document::of(snapshot))
 }
 
