@@ -39,14 +39,22 @@ plan() { # GROUP|TOOL…
     local name tool
     WANTED=() MISSING=()
     for name in "$@"; do
+        known "$name" || die "no group and no tool is named \`$name\` in $DEFS"
         for tool in "${ALL[@]}"; do
-            wanted_for "$name" "$tool" && WANTED+=("$tool")
+            ! wanted_for "$name" "$tool" || WANTED+=("$tool")
         done
-        ((${#WANTED[@]})) || die "no group and no tool is named \`$name\` in $DEFS"
     done
     for tool in "${WANTED[@]}"; do
         miss "$tool"
     done
+}
+
+known() { # GROUP|TOOL
+    local tool groups=
+    for tool in "${ALL[@]}"; do
+        groups+=" ${FIELD[$tool.groups]-}"
+    done
+    has_word "$1" "${ALL[*]} $groups"
 }
 
 # With the docker runtime the servers come in containers, so `run` needs none of them here.
