@@ -122,7 +122,7 @@ fn a_changed_secret_file_is_a_change() {
     )
     .unwrap();
     let before = load(&file).unwrap();
-    assert_eq!(before.files, [secret.clone()]);
+    assert_eq!(before.files, std::slice::from_ref(&secret));
     assert!(before.targets[0].identity == load(&file).unwrap().targets[0].identity);
     fs::write(&secret, "two\n").unwrap();
     assert!(before.targets[0].identity != load(&file).unwrap().targets[0].identity);

@@ -92,7 +92,9 @@ pub(super) fn look(row: &Row, rules: &Rules) -> Result<Seen, Failure> {
     seen.facts.set("read_only", read_only);
     seen.facts
         .set("role", if in_recovery { "replica" } else { "primary" });
-    seen.facts.set("version", version);
+    // Distributions append their own words: "15.18 (Debian 15.18-0+deb12u1)".
+    let number = version.split_whitespace().next().unwrap_or(version);
+    seen.facts.set("version", number);
     if rules.writable && (in_recovery || read_only) {
         let why = match in_recovery {
             true => "it is in recovery (a replica, or not yet promoted)",
