@@ -72,9 +72,10 @@ async fn came_back(serve: &Serve, events: &mut Events, name: &str) -> Result<()>
 
 /// Cut, slow, too slow, silent, refusing: the server itself is well all the time.
 pub(crate) async fn of_the_way(serve: &Serve, name: &str, relay: &Relay) -> Result<()> {
+    // Up first, so that the way there is in the snapshot and not among the events.
+    serve.until_up(name).await?;
     let mut events = serve.events().await?;
     events.snapshot(SOON).await?;
-    serve.until_up(name).await?;
     cut(serve, &mut events, name, relay).await?;
     slow(serve, &mut events, name, relay).await?;
     too_slow(serve, &mut events, name, relay).await?;
