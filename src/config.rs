@@ -34,10 +34,14 @@ impl Config {
             What::Check { file } => {
                 let config = config::load(&file)?;
                 let targets = config.targets.len();
-                let text = format!("{}: good, {targets} targets\n", file.display());
+                let warnings = &config.warnings;
+                let mut text = format!("{}: good, {targets} targets\n", file.display());
+                for warning in warnings {
+                    text.push_str(&format!("! {warning}\n"));
+                }
                 out.answer(
                     &text,
-                    &json!({ "file": file, "good": true, "targets": targets }),
+                    &json!({ "file": file, "good": true, "targets": targets, "warnings": warnings }),
                 )
             }
             What::Schema => {

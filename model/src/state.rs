@@ -280,10 +280,12 @@ impl State {
 
     fn verdict(&self) -> (Health, Reason, String) {
         let causes = [&self.look, &self.deep].map(|lane| lane.down.as_ref());
-        let mut causes: Vec<&Cause> = causes.into_iter().flatten().collect();
         // What we could not ask says nothing of the target; a cause of its own comes first.
-        causes.sort_by_key(|cause| cause.reason == Reason::ProberFault);
-        if let Some(cause) = causes.first() {
+        let first = causes
+            .into_iter()
+            .flatten()
+            .min_by_key(|cause| cause.reason == Reason::ProberFault);
+        if let Some(cause) = first {
             let health = match cause.reason {
                 Reason::ProberFault => Health::Unknown,
                 _ => Health::Down,

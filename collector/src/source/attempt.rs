@@ -55,10 +55,46 @@ impl Attempt {
             heartbeat_only: false,
         }
     }
+
+    /// Whether it timed out because the prober was not there to hear the answer.
+    fn missed(&self, timeout: Duration) -> bool {
+        let timed_out = matches!(&self.result, Err(failure) if failure.reason == Reason::Timeout);
+        timed_out && self.latency > timeout + LATE
+    }
 }
+
+/// A deadline that is noticed this much too late was missed by the prober itself, which was
+/// suspended or starved: the answer may lie unread in a socket.
+const LATE: Duration = Duration::from_millis(250);
 
 /// Looks on the held session, or on a fresh one that then becomes the held one.
 pub async fn look(
+    probe: &dyn Probe,
+    held: &mut Option<Box<dyn Session>>,
+    ask: Ask,
+    timeout: Duration,
+) -> Attempt {
+    let first = look_once(probe, held, ask, timeout).await;
+    if !first.missed(timeout) {
+        return first;
+    }
+    own_fault(
+        look_fresh(probe, held, Instant::now(), timeout).await,
+        timeout,
+    )
+}
+
+/// Silence that we were too late to hear twice says nothing of the target.
+fn own_fault(mut attempt: Attempt, timeout: Duration) -> Attempt {
+    if attempt.missed(timeout) {
+        let late = attempt.latency.saturating_sub(timeout).as_millis();
+        let message = format!("the prober itself woke {late} ms too late to hear an answer");
+        attempt.result = Err(Failure::new(Reason::ProberFault, message));
+    }
+    attempt
+}
+
+async fn look_once(
     probe: &dyn Probe,
     held: &mut Option<Box<dyn Session>>,
     ask: Ask,
@@ -101,6 +137,14 @@ pub async fn look(
 /// A deep look. One that is hung up on in the middle is made once more under the same
 /// deadline: a cut on the way, or a connection that an administrator ended, is no outage.
 pub async fn deep(probe: &dyn Probe, timeout: Duration) -> Attempt {
+    let first = deep_once(probe, timeout).await;
+    if !first.missed(timeout) {
+        return first;
+    }
+    own_fault(deep_once(probe, timeout).await, timeout)
+}
+
+async fn deep_once(probe: &dyn Probe, timeout: Duration) -> Attempt {
     let started = Instant::now();
     let looked = async {
         match probe.deep().await {

@@ -113,6 +113,27 @@ fn what_answers_but_cannot_work_stays_down_until_a_deep_look_is_good() {
 }
 
 #[test]
+fn what_the_prober_could_not_ask_is_unknown_and_a_targets_own_cause_comes_first() {
+    use Health::{Down, Unknown, Up};
+    let (look, deep) = (Depth::Look, Depth::Deep);
+    let fault = bad(look, Reason::ProberFault);
+    let own = bad(deep, Reason::DiskFull);
+    let steps = [
+        good(look),
+        good(deep),
+        fault.clone(),
+        fault,
+        own,
+        good(look),
+        good(deep),
+    ];
+    assert_eq!(
+        healths(true, &steps),
+        [Unknown, Up, Up, Unknown, Down, Down, Up]
+    );
+}
+
+#[test]
 fn attention_degrades_and_its_end_restores() {
     use Health::{Degraded, Up};
     let look = Depth::Look;

@@ -16,6 +16,8 @@ enum Script {
     Answers(Duration),
     Fails(Duration, Reason),
     Silent,
+    /// The prober itself is suspended while it waits.
+    Suspends(Duration),
 }
 
 struct Scripted(Script);
@@ -34,6 +36,10 @@ impl Session for Scripted {
                     Err(Failure::new(reason, "scripted"))
                 }
                 Script::Silent => std::future::pending().await,
+                Script::Suspends(pause) => {
+                    tokio::time::advance(pause).await;
+                    std::future::pending().await
+                }
             }
         })
     }
@@ -143,4 +149,15 @@ async fn without_a_held_connection_the_deadline_covers_connecting() {
         (Some(Reason::Timeout), TIMEOUT)
     );
     assert_eq!(attempt.looks, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_prober_that_slept_over_the_deadline_looks_again_before_it_blames() {
+    let asleep = Script::Suspends(4 * TIMEOUT);
+    let (attempt, held, _) = asked(asleep.clone(), Script::Answers(MS)).await;
+    assert!(attempt.result.is_ok() && held);
+    let (attempt, _, _) = asked(asleep.clone(), Script::Silent).await;
+    assert_eq!(reason(&attempt), Some(Reason::Timeout));
+    let (attempt, _, _) = asked(asleep.clone(), asleep).await;
+    assert_eq!(reason(&attempt), Some(Reason::ProberFault));
 }
