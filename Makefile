@@ -20,7 +20,10 @@ setup-test: ## … what the tests need
 	@$(TOOLCHAIN)/setup test
 setup-bench: ## … what the comparisons need
 	@$(TOOLCHAIN)/setup bench
-build: ## Build the program, optimised
+build: ## Build the program that `up` runs (quick to compile)
+	@$(TOOLCHAIN)/setup --quiet build
+	@$(CARGO) build --profile quick --locked
+release: ## Build the program as it is shipped and measured
 	@$(TOOLCHAIN)/setup --quiet build
 	@$(CARGO) build --release --locked
 ready: # both side by side
