@@ -19,7 +19,7 @@ use http_body_util::{BodyExt, Full};
 use tokio::sync::Mutex;
 
 use crate::net::dial::Endpoint;
-use crate::net::http1::HttpConnection;
+use crate::net::http1::{self, HttpConnection};
 use crate::probe::failure::{self, Failure};
 use crate::secret::Secret;
 
@@ -32,6 +32,8 @@ pub struct HeldClient(Arc<Inner>);
 
 struct Inner {
     endpoint: Endpoint,
+    /// Host and port, for the header of requests that no SDK makes.
+    authority: String,
     held: Mutex<Option<HttpConnection>>,
 }
 
@@ -39,6 +41,7 @@ impl HeldClient {
     /// For one endpoint; connects when first asked.
     pub fn new(endpoint: Endpoint) -> Self {
         Self(Arc::new(Inner {
+            authority: endpoint.address.to_string(),
             endpoint,
             held: Mutex::new(None),
         }))
@@ -80,6 +83,14 @@ impl HeldClient {
         let answer = connection.fetch(request, ANSWER_LIMIT).await?;
         *held = Some(connection);
         Ok(answer)
+    }
+
+    /// GETs a path without a signature, as health paths want it.
+    ///
+    /// # Errors
+    /// The cause by which it failed; a bad status is an answer like any other.
+    pub async fn get(&self, path: &str) -> Result<http::Response<Bytes>, Failure> {
+        self.fetch(http1::get(path, &self.0.authority)).await
     }
 
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, Failure> {

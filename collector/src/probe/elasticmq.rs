@@ -21,7 +21,6 @@ use tokio::time::Instant;
 use crate::config::secret_file;
 use crate::kinds::{FactMetric, Kind, Settings};
 use crate::net::dial::{self, Endpoint};
-use crate::net::http1;
 use crate::net::sdk::{self, HeldClient, credentials};
 use crate::net::tls::TlsSettings;
 use crate::probe::failure::Failure;
@@ -263,7 +262,6 @@ impl Probe for Elasticmq {
             Ok(Box::new(ElasticmqSession {
                 client: self.client(http.clone()),
                 http,
-                authority: self.endpoint.address.to_string(),
                 certificate_expiry,
                 watched: self.watched.clone(),
                 urls: HashMap::new(),
@@ -283,7 +281,6 @@ impl Probe for Elasticmq {
 struct ElasticmqSession {
     client: Client,
     http: HeldClient,
-    authority: String,
     certificate_expiry: Option<f64>,
     watched: Watched,
     /// Queue names to their URLs, asked for once.
@@ -400,12 +397,7 @@ impl Session for ElasticmqSession {
 
     fn heartbeat(&mut self) -> BoxFuture<'_, Result<(), Failure>> {
         // Any answer proves life; what it says is the look's business.
-        Box::pin(async {
-            self.http
-                .fetch(http1::get("/health", &self.authority))
-                .await
-                .map(drop)
-        })
+        Box::pin(async { self.http.get("/health").await.map(drop) })
     }
 
     fn closed(&mut self) -> BoxFuture<'_, ()> {

@@ -22,7 +22,6 @@ use serde::Deserialize;
 use crate::config::secret_file;
 use crate::kinds::{FactMetric, Kind, Settings};
 use crate::net::dial::{self, Endpoint};
-use crate::net::http1;
 use crate::net::sdk::{HeldClient, credentials};
 use crate::net::tls::TlsSettings;
 use crate::probe::failure::Failure;
@@ -224,7 +223,6 @@ impl Probe for Minio {
             Ok(Box::new(MinioSession {
                 client: self.client(http.clone()),
                 http,
-                authority: self.endpoint.address.to_string(),
                 certificate_expiry,
                 has_health: true,
             }) as Box<dyn Session>)
@@ -243,7 +241,6 @@ impl Probe for Minio {
 struct MinioSession {
     client: Client,
     http: HeldClient,
-    authority: String,
     certificate_expiry: Option<f64>,
     /// Whether it has MinIO's health paths; learned at the first look.
     has_health: bool,
@@ -251,10 +248,7 @@ struct MinioSession {
 
 impl MinioSession {
     async fn quorum(&mut self, seen: &mut Seen) -> Result<(), Failure> {
-        let answer = self
-            .http
-            .fetch(http1::get("/minio/health/cluster", &self.authority))
-            .await?;
+        let answer = self.http.get("/minio/health/cluster").await?;
         let quorum = answer.headers().get("x-minio-write-quorum");
         if let Some(quorum) = quorum.and_then(|value| value.to_str().ok()?.parse::<f64>().ok()) {
             seen.facts.set("write_quorum", quorum);
@@ -289,12 +283,7 @@ impl Session for MinioSession {
 
     fn heartbeat(&mut self) -> BoxFuture<'_, Result<(), Failure>> {
         // Any answer proves life; what it says is the look's business.
-        Box::pin(async {
-            self.http
-                .fetch(http1::get("/minio/health/live", &self.authority))
-                .await
-                .map(drop)
-        })
+        Box::pin(async { self.http.get("/minio/health/live").await.map(drop) })
     }
 
     fn closed(&mut self) -> BoxFuture<'_, ()> {
