@@ -13,4 +13,5 @@ pub mod probe;
 pub mod run;
 pub mod secret;
 pub mod source;
+pub mod sqlite;
 pub mod store;

@@ -19,6 +19,7 @@ use comind_model::observation::Attention;
 use futures_util::future::BoxFuture;
 
 use crate::probe::failure::Failure;
+use crate::source::watch::Watch;
 
 /// What a good look saw.
 #[derive(Debug, Default)]
@@ -38,6 +39,11 @@ pub trait Probe: Send + Sync + 'static {
     /// Whether [`Probe::deep`] asks anything.
     fn has_deep(&self) -> bool {
         false
+    }
+
+    /// What tells by itself how the target's parts are; none for most kinds.
+    fn watch(&self) -> Option<Box<dyn Watch>> {
+        None
     }
 
     /// Does the target's real work on a connection of its own, so that it also proves

@@ -1,10 +1,12 @@
-//! One target's sources of observations: a look lane on a held connection and a deep lane
-//! on fresh ones. Has the schedule, the deadlines and the second opinions.
+//! One target's sources of observations: a look lane on a held connection, a deep lane on
+//! fresh ones, and a watch lane for kinds that tell by themselves. Has the schedule, the deadlines and the second opinions.
 //!
 //! Must not know kinds, verdicts or readers: it sends observations and nothing else.
 
 pub mod attempt;
 pub mod backoff;
+pub mod hints;
+pub mod watch;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +22,8 @@ use crate::metrics::schedule::ScheduleMeter;
 use crate::probe::{Probe, Session};
 use crate::source::attempt::{Ask, Attempt};
 use crate::source::backoff::Backoff;
+use crate::source::hints::Hints;
+use crate::source::watch::Teller;
 use crate::store::Input;
 
 /// The hint that a held connection was closed.
@@ -61,12 +65,16 @@ pub struct Source {
     pub store: mpsc::Sender<Input>,
     /// Takes how late looks start.
     pub meter: ScheduleMeter,
+    /// Where its own hints come in, and those for others go out.
+    pub hints: Hints,
 }
 
-/// What the two lanes tell each other.
+/// What the lanes tell each other.
 #[derive(Default)]
 struct Bell {
     ring: Notify,
+    /// The target has recovered: the watch tells the whole once more.
+    again: Notify,
     hint: std::sync::Mutex<Option<Hint>>,
 }
 
@@ -87,17 +95,37 @@ impl Source {
     /// Looks until `stop`, or until the store is gone.
     pub async fn run(self, stop: CancellationToken) {
         let bell = Bell::default();
+        let outside = self.hints.enter(&self.target.name);
         let lanes = async {
-            tokio::join!(self.look_lane(&bell), self.deep_lane(&bell));
+            tokio::join!(
+                self.look_lane(&bell, outside),
+                self.deep_lane(&bell),
+                self.watch_lane(&bell)
+            );
         };
         tokio::select! {
             () = stop.cancelled() => {}
             () = lanes => {}
+            () = self.store.closed() => {}
         }
+        self.hints.leave(&self.target.name);
     }
 
-    async fn look_lane(&self, bell: &Bell) {
-        let mut lane = LookLane::new(self);
+    async fn watch_lane(&self, bell: &Bell) {
+        let Some(watch) = self.probe.watch() else {
+            return;
+        };
+        let teller = Teller::new(
+            self.target.clone(),
+            self.clock,
+            self.store.clone(),
+            self.hints.clone(),
+        );
+        watch::run(watch, teller, &bell.again, self.rhythm.interval).await;
+    }
+
+    async fn look_lane(&self, bell: &Bell, outside: mpsc::Receiver<Hint>) {
+        let mut lane = LookLane::new(self, outside);
         loop {
             let wake = lane.wait().await;
             lane.meter(&wake);
@@ -193,10 +221,12 @@ struct LookLane<'a> {
     false_hints: Backoff,
     muted: Instant,
     pending: Option<Hint>,
+    /// Hints from outside.
+    outside: mpsc::Receiver<Hint>,
 }
 
 impl<'a> LookLane<'a> {
-    fn new(source: &'a Source) -> Self {
+    fn new(source: &'a Source, outside: mpsc::Receiver<Hint>) -> Self {
         let now = Instant::now();
         let rhythm = &source.rhythm;
         Self {
@@ -211,6 +241,7 @@ impl<'a> LookLane<'a> {
             false_hints: Backoff::new(Duration::from_millis(100), rhythm.interval),
             muted: now,
             pending: None,
+            outside,
         }
     }
 
@@ -234,11 +265,14 @@ impl<'a> LookLane<'a> {
                 () = closed => {
                     self.session = None;
                     let hint = self.closed();
-                    if Instant::now() >= self.muted {
-                        return Wake::Hint(hint);
+                    if let Some(wake) = self.take_hint(hint) {
+                        return wake;
                     }
-                    self.pending = Some(hint);
-                    self.retry = Some(self.muted);
+                }
+                Some(hint) = self.outside.recv() => {
+                    if let Some(wake) = self.take_hint(hint) {
+                        return wake;
+                    }
                 }
                 () = tokio::time::sleep_until(timer) => {
                     if timer == planned {
@@ -248,6 +282,16 @@ impl<'a> LookLane<'a> {
                 }
             }
         }
+    }
+
+    /// Looks at once, or when the time of false hints is over.
+    fn take_hint(&mut self, hint: Hint) -> Option<Wake> {
+        if Instant::now() >= self.muted {
+            return Some(Wake::Hint(hint));
+        }
+        self.pending = Some(hint);
+        self.retry = Some(self.muted);
+        None
     }
 
     fn closed(&self) -> Hint {
@@ -320,6 +364,7 @@ impl<'a> LookLane<'a> {
             self.retry = None;
             if std::mem::take(&mut self.failing) {
                 bell.ring(None);
+                bell.again.notify_one();
             }
         } else {
             self.plan_retry(now);

@@ -1,7 +1,7 @@
 //! The one writer of what is known. Takes observations, applies the model's rules, hands out
 //! snapshots and events. Must not know kinds, HTTP or where observations come from.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -40,8 +40,22 @@ pub enum Input {
         /// How long connecting took, if it had to.
         connect: Option<Duration>,
     },
-    /// From now on these are watched, in this order.
+    /// From now on these are watched, in this order. Parts of targets that stay, stay.
     Watch(Vec<Watched>),
+    /// A watch saw this part of its target: new, or changed, or as it was.
+    Part {
+        /// The part; what is known of one with this name stays.
+        target: Arc<Target>,
+        /// How it is.
+        observation: Observation,
+    },
+    /// A watch saw that these parts of `parent` are gone for good.
+    Gone {
+        /// The target that they were parts of.
+        parent: Arc<str>,
+        /// Their names.
+        parts: Vec<Arc<str>>,
+    },
 }
 
 /// A target to be watched from now on.
@@ -86,7 +100,7 @@ pub struct Store {
     clock: Clock,
     inbox: mpsc::Receiver<Input>,
     states: Vec<Arc<State>>,
-    index: std::collections::HashMap<Arc<str>, usize>,
+    index: HashMap<Arc<str>, usize>,
     timeline: VecDeque<Arc<Event>>,
     seq: u64,
     complete: bool,
@@ -121,7 +135,7 @@ impl Store {
             clock,
             inbox,
             states: Vec::new(),
-            index: std::collections::HashMap::new(),
+            index: HashMap::new(),
             timeline: VecDeque::with_capacity(TIMELINE),
             seq,
             complete: false,
@@ -159,6 +173,11 @@ impl Store {
                 connect,
             } => self.observe(&observation, connect),
             Input::Watch(targets) => self.watch(targets),
+            Input::Part {
+                target,
+                observation,
+            } => self.part(target, &observation),
+            Input::Gone { parent, parts } => self.gone(&parent, &parts),
         }
     }
 
@@ -173,7 +192,79 @@ impl Store {
         let event = state.apply(observation, self.seq + 1, now);
         self.dirty = true;
         if let Some(event) = event {
-            self.announce(vec![event], now);
+            let mut events = vec![event];
+            self.lose_parts(&mut events, now);
+            self.announce(events, now);
+        }
+    }
+
+    fn part(&mut self, target: Arc<Target>, observation: &Observation) {
+        // Of a target that was removed while its watch still spoke.
+        let known = |name| self.index.contains_key(name);
+        if !target.parent.as_ref().is_some_and(known) {
+            return;
+        }
+        match self.index.get(&target.name) {
+            // A part never takes the name of something else.
+            Some(&place) if self.states[place].target().parent != target.parent => return,
+            Some(&place) => {
+                if *self.states[place].target() != target {
+                    self.meters.add(&target);
+                    Arc::make_mut(&mut self.states[place]).retarget(target);
+                }
+            }
+            None => {
+                self.meters.add(&target);
+                self.index.insert(target.name.clone(), self.states.len());
+                self.states
+                    .push(Arc::new(State::new(target, self.clock.now())));
+            }
+        }
+        self.observe(observation, None);
+    }
+
+    fn gone(&mut self, parent: &Arc<str>, parts: &[Arc<str>]) {
+        let parts: HashSet<_> = parts.iter().collect();
+        self.retain(|target| target.parent.as_ref() != Some(parent) || !parts.contains(&target.name));
+        self.dirty = true;
+    }
+
+    /// Keeps the states that `keep` wants, in their order, and their series.
+    fn retain(&mut self, keep: impl Fn(&Target) -> bool) {
+        let meters = &self.meters;
+        self.states.retain(|state| {
+            let kept = keep(state.target());
+            if !kept {
+                meters.remove(&state.target().name);
+            }
+            kept
+        });
+        self.index();
+    }
+
+    fn index(&mut self) {
+        let names = self.states.iter().map(|state| state.target().name.clone());
+        self.index = names
+            .enumerate()
+            .map(|(place, name)| (name, place))
+            .collect();
+    }
+
+    /// Adds to `events` what becomes of the parts of those targets that no longer work.
+    fn lose_parts(&mut self, events: &mut Vec<Event>, now: Timestamp) {
+        let out: Vec<_> = events
+            .iter()
+            .filter(|event| !event.to.works())
+            .map(|event| (event.target.clone(), event.to))
+            .collect();
+        for (parent, health) in out {
+            let why = format!("{parent}, which watches it, is {health}");
+            for state in &mut self.states {
+                if state.target().parent.as_ref() == Some(&parent) {
+                    let seq = self.seq + 1 + events.len() as u64;
+                    events.extend(Arc::make_mut(state).lose(&why, seq, now));
+                }
+            }
         }
     }
 
@@ -188,6 +279,7 @@ impl Store {
             }
         }
         if !events.is_empty() {
+            self.lose_parts(&mut events, now);
             self.announce(events, now);
         }
     }
@@ -200,6 +292,11 @@ impl Store {
                 .iter()
                 .map(|watched| (&watched.target, watched.keep)),
         );
+        let kept: HashSet<_> = targets
+            .iter()
+            .filter(|watched| watched.keep)
+            .map(|watched| watched.target.name.clone())
+            .collect();
         for Watched { target, keep } in targets {
             let known = before
                 .iter()
@@ -213,11 +310,16 @@ impl Store {
             };
             self.states.push(state);
         }
-        let names = self.states.iter().map(|state| state.target().name.clone());
-        self.index = names
-            .enumerate()
-            .map(|(place, name)| (name, place))
-            .collect();
+        // `swap_remove` has shuffled what is left; parts have no order of their own.
+        before.retain(|state| {
+            let parent = state.target().parent.as_ref();
+            parent.is_some_and(|parent| kept.contains(parent))
+        });
+        for state in &before {
+            self.meters.add(state.target());
+        }
+        self.states.append(&mut before);
+        self.index();
         self.complete = true;
         self.publish(now);
     }

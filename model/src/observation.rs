@@ -9,7 +9,7 @@ use crate::fact::Facts;
 use crate::reason::Reason;
 use crate::timestamp::Timestamp;
 
-/// Which of a target's two questions was asked.
+/// Which of a target's questions was answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Depth {
@@ -17,6 +17,8 @@ pub enum Depth {
     Look,
     /// The one that does the target's real work, and cleans up after itself.
     Deep,
+    /// Not asked but told: what a watch saw, or that it lives.
+    Watch,
 }
 
 impl Depth {
@@ -25,6 +27,7 @@ impl Depth {
         match self {
             Self::Look => "look",
             Self::Deep => "deep",
+            Self::Watch => "watch",
         }
     }
 }

@@ -115,8 +115,53 @@ reasons! {
     ProtocolError, "protocol_error", Hard, "Check that `url` and `kind` name the same server.";
     /// The server reports an error of its own.
     ServerError, "server_error", Hard, "Read the server's log.";
+    /// The token is no longer valid.
+    TokenExpired, "token_expired", Hard, "Renew the token, or let the program read it from a file that is renewed.";
+    /// The API server does not know this kind of object.
+    MissingDefinition, "missing_definition", Hard, "Install the custom resource definition that the message names.";
+    /// A watch brought no sign of life for too long.
+    WatchStale, "watch_stale", Hard, "Look at the network between the prober and the watched API; the watch is being opened again.";
+    /// What watches this one is out itself, so nothing is known.
+    ParentOut, "parent_out", Hard, "Mend the target that this one is a part of.";
+    /// An application differs from its repository.
+    OutOfSync, "out_of_sync", Hard, "Sync the application, or find out who changes the cluster by hand.";
+    /// A sync ended with an error.
+    SyncFailed, "sync_failed", Hard, "Read the operation's message, mend the manifest or the cluster, and sync again.";
+    /// A controller reports the thing as not healthy.
+    Unhealthy, "unhealthy", Hard, "Read the health message, then the events and logs of what it names.";
+    /// It is being changed and has not arrived yet.
+    Progressing, "progressing", Hard, "Wait; if it lasts, read the events of what is not ready.";
+    /// Somebody paused it.
+    Suspended, "suspended", Hard, "Resume it when the pause is over.";
+    /// It should exist and does not.
+    Missing, "missing", Hard, "Find out who deleted it, and create it again.";
+    /// A container starts and dies again and again.
+    CrashLoop, "crash_loop", Hard, "Read the log of the container's last run.";
+    /// An image cannot be pulled.
+    ImagePull, "image_pull", Hard, "Check the image's name, the registry and the pull secret.";
+    /// A container's config names something that is not there.
+    ContainerConfig, "container_config", Hard, "Create the ConfigMap or Secret that the message names.";
+    /// No node takes the pod.
+    Unschedulable, "unschedulable", Hard, "Read the scheduler's message: free resources, or correct the pod's constraints.";
+    /// It runs but is not ready.
+    NotReady, "not_ready", Hard, "Read its readiness probe's message and its log.";
+    /// It ran and stopped.
+    Exited, "exited", Hard, "Read its last log lines, then start it again.";
+    /// It was stopped because memory ran out.
+    OomKilled, "oom_killed", Hard, "Raise its memory limit, or find the leak.";
+    /// Fewer replicas are there than were asked for.
+    ReplicasMissing, "replicas_missing", Hard, "Look at the pods that are not available.";
+    /// A node lacks disk, memory or process numbers.
+    NodePressure, "node_pressure", Hard, "Free what the node's condition names, or add nodes.";
     /// The prober itself could not look (no descriptors, no memory).
     ProberFault, "prober_fault", Soft, "Look at the prober's own limits (open files, memory) and its log.";
+}
+
+impl Reason {
+    /// Whether this is a lack of ours that says nothing about the target: unknown, not down.
+    pub const fn is_ours(self) -> bool {
+        matches!(self, Self::ProberFault | Self::WatchStale)
+    }
 }
 
 impl fmt::Display for Reason {

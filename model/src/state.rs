@@ -1,8 +1,8 @@
 //! From observations to health: the rules of one target, pure.
 //! Must not know time's source, sockets, or other targets.
 //!
-//! A target has two lanes, the look and the deep look. Each lane is judged by its own
-//! history; the target is down while either is. So a server which answers but cannot
+//! A target has up to three lanes: the look, the deep look and the watch. Each lane is judged
+//! by its own history; the target is down while any is. So a server which answers but cannot
 //! work does not flicker up at every cheap look.
 
 use std::sync::Arc;
@@ -107,8 +107,10 @@ pub struct State {
     standing: Standing,
     look: Lane,
     deep: Lane,
+    watch: Lane,
     look_facts: Facts,
     deep_facts: Facts,
+    watch_facts: Facts,
     last_seen: Option<Timestamp>,
     last_good: Option<Timestamp>,
     first_bad: Option<Timestamp>,
@@ -130,8 +132,10 @@ impl State {
             },
             look: Lane::default(),
             deep: Lane::default(),
+            watch: Lane::default(),
             look_facts: Facts::default(),
             deep_facts: Facts::default(),
+            watch_facts: Facts::default(),
             last_seen: None,
             last_good: None,
             first_bad: None,
@@ -176,16 +180,22 @@ impl State {
         &self.latencies
     }
 
-    /// What the last good look and deep look learned.
+    /// What the last good look, deep look and watch learned.
     pub fn facts(&self) -> Facts {
         let mut facts = self.look_facts.clone();
         facts.merge(self.deep_facts.clone());
+        facts.merge(self.watch_facts.clone());
         facts
     }
 
     /// Whether every question that the target has was answered once, well or badly.
     pub fn looked_at(&self) -> bool {
-        self.look.judged() && (self.deep.judged() || !self.target.deep || self.look.down.is_some())
+        if self.target.parent.is_some() {
+            return self.watch.judged();
+        }
+        let rest = (self.deep.judged() || !self.target.deep)
+            && (self.watch.judged() || !self.target.watched);
+        self.look.judged() && (rest || self.look.down.is_some())
     }
 
     /// Takes in what one look saw. Returns the transition it makes, numbered `seq`.
@@ -197,6 +207,7 @@ impl State {
         match observation.depth {
             Depth::Look => self.look.apply(observation, &thresholds),
             Depth::Deep => self.deep.apply(observation, &thresholds),
+            Depth::Watch => self.watch.apply(observation, &thresholds),
         }
         let (health, reason, message) = self.verdict();
         let event = self.settle(health, reason, message, seq, observation.hint, since, now);
@@ -218,9 +229,7 @@ impl State {
             return None;
         }
         let seen = self.last_seen.unwrap_or(self.started);
-        // What was true before the silence says nothing about now: start afresh.
-        self.look = Lane::default();
-        self.deep = Lane::default();
+        self.forget();
         let message = format!(
             "no look has ended for {:.1} s (at most {:.1} s is normal)",
             now.since(seen).as_secs_f64(),
@@ -237,23 +246,52 @@ impl State {
         )
     }
 
+    /// A part whose parent is out: nothing is known of it until it is seen again. Returns the
+    /// transition it makes, numbered `seq`.
+    pub fn lose(&mut self, why: &str, seq: u64, now: Timestamp) -> Option<Event> {
+        self.forget();
+        let seen = self.last_seen.unwrap_or(self.started);
+        self.settle(
+            Health::Unknown,
+            Reason::ParentOut,
+            why.to_owned(),
+            seq,
+            None,
+            seen,
+            now,
+        )
+    }
+
+    /// What was true before a silence says nothing about now: start afresh.
+    fn forget(&mut self) {
+        self.look = Lane::default();
+        self.deep = Lane::default();
+        self.watch = Lane::default();
+    }
+
     fn remember(&mut self, observation: &Observation, now: Timestamp) {
         match &observation.outcome {
             Outcome::Good { .. } => {
                 self.last_good = Some(now);
-                if observation.depth == Depth::Look {
-                    self.push_latency(observation.latency);
-                    self.look_facts = observation.facts.clone();
-                } else {
-                    self.deep_facts = observation.facts.clone();
+                match observation.depth {
+                    Depth::Look => {
+                        self.push_latency(observation.latency);
+                        self.look_facts = observation.facts.clone();
+                    }
+                    Depth::Deep => self.deep_facts = observation.facts.clone(),
+                    Depth::Watch => self.watch_facts = observation.facts.clone(),
                 }
             }
             Outcome::Bad { .. } => {
                 self.first_bad.get_or_insert(now);
-                if observation.depth == Depth::Look {
-                    // Figures of a server that does not answer would be read as current.
-                    self.look_facts = observation.facts.clone();
-                    self.latency = None;
+                match observation.depth {
+                    Depth::Look => {
+                        // Figures of a server that does not answer would be read as current.
+                        self.look_facts = observation.facts.clone();
+                        self.latency = None;
+                    }
+                    Depth::Deep => {}
+                    Depth::Watch => self.watch_facts = observation.facts.clone(),
                 }
             }
         }
@@ -279,16 +317,16 @@ impl State {
     }
 
     fn verdict(&self) -> (Health, Reason, String) {
-        let causes = [&self.look, &self.deep].map(|lane| lane.down.as_ref());
+        let causes = self.lanes().map(|lane| lane.down.as_ref());
         // What we could not ask says nothing of the target; a cause of its own comes first.
         let first = causes
             .into_iter()
             .flatten()
-            .min_by_key(|cause| cause.reason == Reason::ProberFault);
+            .min_by_key(|cause| cause.reason.is_ours());
         if let Some(cause) = first {
-            let health = match cause.reason {
-                Reason::ProberFault => Health::Unknown,
-                _ => Health::Down,
+            let health = match cause.reason.is_ours() {
+                true => Health::Unknown,
+                false => Health::Down,
             };
             return (health, cause.reason, cause.message.clone());
         }
@@ -296,7 +334,8 @@ impl State {
             let standing = &self.standing;
             return (standing.health, standing.reason, standing.message.clone());
         }
-        match self.look.attention.first().or(self.deep.attention.first()) {
+        let attention = self.lanes().into_iter().flat_map(|lane| &lane.attention);
+        match attention.into_iter().next() {
             Some(attention) => (
                 Health::Degraded,
                 attention.reason,
@@ -308,7 +347,16 @@ impl State {
 
     /// Whether each lane's newest look was good: a single timeout is no verdict, but no proof either.
     fn answered(&self) -> bool {
-        self.look.good_run() > 0 && (!self.target.deep || self.deep.good_run() > 0)
+        if self.target.parent.is_some() {
+            return self.watch.good_run() > 0;
+        }
+        self.look.good_run() > 0
+            && (!self.target.deep || self.deep.good_run() > 0)
+            && (!self.target.watched || self.watch.good_run() > 0)
+    }
+
+    fn lanes(&self) -> [&Lane; 3] {
+        [&self.look, &self.deep, &self.watch]
     }
 
     #[expect(

@@ -26,6 +26,9 @@ struct Target<'a> {
     name: &'a str,
     kind: &'static str,
     required: bool,
+    /// The target that this one is a part of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parent: Option<&'a str>,
     health: Health,
     reason: Reason,
     message: &'a str,
@@ -59,6 +62,7 @@ impl<'a> Target<'a> {
             name: &state.target().name,
             kind: state.target().kind,
             required: state.target().required,
+            parent: state.target().parent.as_deref(),
             health: standing.health,
             reason: standing.reason,
             message: &standing.message,

@@ -336,6 +336,8 @@ impl<'a> Targets<'a> {
             thresholds: schedule.thresholds,
             stale_after: schedule.stale_after(),
             deep: built.probe.has_deep(),
+            watched: built.probe.watch().is_some(),
+            parent: None,
         });
         self.files
             .extend(built.files.iter().map(|(path, _)| path.clone()));

@@ -95,6 +95,14 @@ struct Meters {
     by_name: HashMap<Arc<str>, Arc<Meter>>,
 }
 
+impl Meters {
+    fn take_out(&mut self, name: &str) {
+        if self.by_name.remove(name).is_some() {
+            self.ordered.retain(|meter| &*meter.target.name != name);
+        }
+    }
+}
+
 impl TargetMeters {
     /// From now on these targets have series; a `true` beside one keeps what it counted.
     pub fn watch<'a>(&self, targets: impl Iterator<Item = (&'a Arc<Target>, bool)>) {
@@ -112,6 +120,25 @@ impl TargetMeters {
         meters.ordered = ordered;
     }
 
+    /// This one has series too, from now on. What it counted under this name goes on.
+    pub fn add(&self, target: &Arc<Target>) {
+        let mut meters = self.meters.write().unwrap_or_else(PoisonError::into_inner);
+        let known = meters.by_name.get(&target.name);
+        if known.is_some_and(|meter| meter.target.required == target.required) {
+            return;
+        }
+        meters.take_out(&target.name);
+        let meter = Arc::new(Meter::new(target.clone()));
+        meters.by_name.insert(target.name.clone(), meter.clone());
+        meters.ordered.push(meter);
+    }
+
+    /// This one has no series any more.
+    pub fn remove(&self, name: &str) {
+        let mut meters = self.meters.write().unwrap_or_else(PoisonError::into_inner);
+        meters.take_out(name);
+    }
+
     /// A look has ended.
     pub fn observed(&self, observation: &Observation, connect: Option<Duration>) {
         let Some(meter) = self.of(&observation.target) else {
@@ -121,10 +148,14 @@ impl TargetMeters {
             .probes
             .fetch_add(u64::from(observation.looks), Ordering::Relaxed);
         let lane = match observation.depth {
-            Depth::Look => &meter.look,
-            Depth::Deep => &meter.deep,
+            Depth::Look => Some(&meter.look),
+            Depth::Deep => Some(&meter.deep),
+            // Nothing was asked, so nothing took its time.
+            Depth::Watch => None,
         };
-        lane.observe(DURATION_BOUNDS, observation.latency.as_secs_f64());
+        if let Some(lane) = lane {
+            lane.observe(DURATION_BOUNDS, observation.latency.as_secs_f64());
+        }
         if let Some(connect) = connect {
             meter
                 .connect

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::config::target::{Identity, TargetConfig};
 use crate::metrics::schedule::ScheduleMeter;
+use crate::source::hints::Hints;
 use crate::source::{Rhythm, Source};
 use crate::store::{Input, Watched};
 
@@ -25,6 +26,7 @@ pub struct Sources {
     clock: Clock,
     store: mpsc::Sender<Input>,
     meter: ScheduleMeter,
+    hints: Hints,
     running: HashMap<Arc<str>, Running>,
 }
 
@@ -35,6 +37,7 @@ impl Sources {
             clock,
             store,
             meter,
+            hints: Hints::default(),
             running: HashMap::new(),
         }
     }
@@ -121,6 +124,7 @@ impl Sources {
             clock: self.clock,
             store: self.store.clone(),
             meter: self.meter.clone(),
+            hints: self.hints.clone(),
         };
         let task = tokio::spawn(source.run(stop.clone()));
         let running = Running {

@@ -4,18 +4,13 @@ use comind_model::fact::Facts;
 use comind_model::health::Health;
 use comind_model::observation::{Depth, Outcome};
 use comind_model::reason::Reason;
-use comind_model::thresholds::Thresholds;
 
 use super::*;
 
 fn target(name: &str) -> Arc<Target> {
     Arc::new(Target {
-        name: name.into(),
-        kind: "tcp",
         required: true,
-        thresholds: Thresholds::default(),
-        stale_after: Duration::from_secs(5),
-        deep: false,
+        ..Target::new(name, "tcp", Duration::from_secs(5))
     })
 }
 
@@ -147,4 +142,67 @@ async fn the_timeline_is_bounded() {
         events.recv().await.unwrap();
     }
     assert_eq!(store.readers.snapshot().timeline.len(), TIMELINE);
+}
+
+fn part(name: &str, good: bool) -> Input {
+    let Input::Observed {
+        mut observation, ..
+    } = observed(name, good)
+    else {
+        unreachable!("observed() makes nothing else");
+    };
+    observation.depth = Depth::Watch;
+    Input::Part {
+        target: Arc::new(Target::part(&"a".into(), name, "part")),
+        observation,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn parts_come_go_and_are_unknown_while_their_parent_is_out() {
+    let store = Fixture::start();
+    let (mut events, _) = store.readers.subscribe();
+    store.tell(part("a/early", true)).await;
+    store.tell(Input::Watch(vec![watched("a", false)])).await;
+    store.tell(observed("a", true)).await;
+    store.tell(part("a/x", true)).await;
+    store.tell(part("a/y", false)).await;
+    store.tell(observed("a", false)).await;
+    let mut seen = Vec::new();
+    let mut last = 0;
+    for _ in 0..6 {
+        let event = events.recv().await.unwrap();
+        assert!(last == 0 || event.seq == last + 1, "numbers without a gap");
+        last = event.seq;
+        seen.push(format!("{} {} {}", event.target, event.to, event.reason));
+    }
+    let wanted = [
+        "a up ok",
+        "a/x up ok",
+        "a/y down refused",
+        "a down refused",
+        "a/x unknown parent_out",
+        "a/y unknown parent_out",
+    ];
+    assert_eq!(seen, wanted);
+
+    store.tell(part("a/x", true)).await;
+    assert_eq!(&*events.recv().await.unwrap().target, "a/x");
+    let gone = Input::Gone {
+        parent: "a".into(),
+        parts: vec!["a/x".into()],
+    };
+    store.tell(gone).await;
+    // Parts stay with a parent that stays, and go with one that goes.
+    let both = vec![watched("b", false), watched("a", true)];
+    store.tell(Input::Watch(both)).await;
+    store.tell(observed("b", true)).await;
+    events.recv().await.unwrap();
+    assert_eq!(store.health("a/early"), None);
+    assert_eq!(store.health("a/x"), None);
+    assert_eq!(store.health("a/y"), Some(Health::Unknown));
+    store.tell(Input::Watch(vec![watched("b", true)])).await;
+    store.tell(observed("b", false)).await;
+    events.recv().await.unwrap();
+    assert_eq!(store.health("a/y"), None);
 }

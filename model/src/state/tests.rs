@@ -8,12 +8,9 @@ const SECOND: Duration = Duration::from_secs(1);
 
 fn target(deep: bool) -> Arc<Target> {
     Arc::new(Target {
-        name: "t".into(),
-        kind: "redis",
         required: true,
-        thresholds: Thresholds::default(),
-        stale_after: Duration::from_secs(10),
         deep,
+        ..Target::new("t", "redis", Duration::from_secs(10))
     })
 }
 

@@ -57,6 +57,8 @@ impl Sample {
             thresholds: Thresholds::default(),
             stale_after: Duration::from_secs(15),
             deep: false,
+            watched: false,
+            parent: None,
         });
         let changed = NOW - Duration::from_secs(ago);
         let started = changed - Duration::from_secs(7200);
