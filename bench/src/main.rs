@@ -1,7 +1,7 @@
 //! Runs comind-ops beside its peers, on the same machine in the same run, and prints ratios.
 //! Losses are printed too. Nothing here passes or fails: a bench measures.
 //!
-//! `make bench-detection`, `make bench-cost`, `make bench-schedule`.
+//! `make bench-detection`, `make bench-cost`, `make bench-schedule`, `make bench-scrape`.
 
 mod backend;
 mod cost;
@@ -9,6 +9,7 @@ mod detection;
 mod figures;
 mod rivals;
 mod schedule;
+mod scrape;
 mod subject;
 
 use anyhow::{Result, bail};
@@ -26,6 +27,7 @@ fn main() -> Result<()> {
         "detection" => runtime.block_on(detection::run(count.unwrap_or(30))),
         "cost" => runtime.block_on(cost::run()),
         "schedule" => runtime.block_on(schedule::run()),
-        other => bail!("`{other}` is no bench; give detection [KILLS], cost or schedule"),
+        "scrape" => runtime.block_on(scrape::run()),
+        other => bail!("`{other}` is no bench; give detection [KILLS], cost, schedule or scrape"),
     }
 }

@@ -32,7 +32,10 @@ pub struct SetAside {
 impl fmt::Display for SetAside {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (problem, file) = (&self.problem, self.file.display());
-        write!(f, "it was damaged ({problem}) and is now {file}; a new one was begun")
+        write!(
+            f,
+            "it was damaged ({problem}) and is now {file}; a new one was begun"
+        )
     }
 }
 
@@ -158,7 +161,10 @@ fn set_aside(file: &Path) -> std::io::Result<PathBuf> {
 mod tests {
     use super::*;
 
-    const STEPS: &[&str] = &["create table a (x integer) strict", "alter table a add y text"];
+    const STEPS: &[&str] = &[
+        "create table a (x integer) strict",
+        "alter table a add y text",
+    ];
 
     #[test]
     fn each_step_is_run_once_and_data_stays() {

@@ -225,7 +225,9 @@ impl Store {
 
     fn gone(&mut self, parent: &Arc<str>, parts: &[Arc<str>]) {
         let parts: HashSet<_> = parts.iter().collect();
-        self.retain(|target| target.parent.as_ref() != Some(parent) || !parts.contains(&target.name));
+        self.retain(|target| {
+            target.parent.as_ref() != Some(parent) || !parts.contains(&target.name)
+        });
         self.dirty = true;
     }
 

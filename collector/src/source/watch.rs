@@ -48,7 +48,12 @@ pub struct Teller {
 
 impl Teller {
     /// For the watch of `target`.
-    pub fn new(target: Arc<Target>, clock: Clock, store: mpsc::Sender<Input>, hints: Hints) -> Self {
+    pub fn new(
+        target: Arc<Target>,
+        clock: Clock,
+        store: mpsc::Sender<Input>,
+        hints: Hints,
+    ) -> Self {
         Self {
             target,
             clock,
@@ -77,13 +82,7 @@ impl Teller {
     }
 
     /// A part is as `outcome` says. `facts` replace those told before.
-    pub async fn part(
-        &mut self,
-        part: Target,
-        outcome: Outcome,
-        facts: Facts,
-        hint: Option<Hint>,
-    ) {
+    pub async fn part(&mut self, part: Target, outcome: Outcome, facts: Facts, hint: Option<Hint>) {
         self.sign();
         if let Some(missing) = &mut self.missing {
             missing.remove(&part.name);
