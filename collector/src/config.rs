@@ -5,6 +5,7 @@ mod de;
 pub mod duration;
 pub mod env;
 mod files;
+pub(crate) mod glob;
 pub mod node;
 pub mod probe_policy;
 pub mod schema;

@@ -7,7 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::DeserializeOwned;
 
 use crate::config::node::{Node, NodeError};
-use crate::probe::{Probe, dns, elasticmq, http, minio, postgresql, redis, tcp, tls};
+use crate::probe::{Probe, argocd, dns, elasticmq, http, minio, postgresql, redis, tcp, tls};
 
 /// Every kind. A new one is its file in `probe/` and a line here.
 pub const KINDS: &[Kind] = &[
@@ -15,6 +15,7 @@ pub const KINDS: &[Kind] = &[
     minio::KIND,
     redis::KIND,
     elasticmq::KIND,
+    argocd::KIND,
     http::KIND,
     tcp::KIND,
     tls::KIND,

@@ -6,6 +6,7 @@ pub mod api;
 pub mod clock;
 pub mod config;
 pub mod kinds;
+pub mod kube;
 pub mod metrics;
 pub mod net;
 pub mod once;

@@ -1,5 +1,6 @@
 //! What Prometheus gets. Must not know HTTP; `api` serves it.
 
+pub mod argocd;
 pub mod encode;
 pub mod process;
 pub mod schedule;
@@ -13,6 +14,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use crate::clock::Clock;
+use crate::metrics::argocd::ArgocdCollector;
 use crate::metrics::process::ProcessCollector;
 use crate::metrics::schedule::ScheduleMeter;
 use crate::metrics::targets::{TargetCollector, TargetMeters};
@@ -50,6 +53,7 @@ impl Metrics {
         build: Build,
         meters: Arc<TargetMeters>,
         readers: Readers,
+        clock: Clock,
         schedule: &ScheduleMeter,
         reload: &ReloadMeter,
     ) -> Self {
@@ -57,7 +61,8 @@ impl Metrics {
         register_build(&mut registry, build);
         schedule.register(&mut registry);
         register_reload(&mut registry, reload);
-        registry.register_collector(Box::new(TargetCollector::new(meters, readers)));
+        registry.register_collector(Box::new(TargetCollector::new(meters, readers.clone())));
+        registry.register_collector(Box::new(ArgocdCollector::new(readers, clock)));
         registry.register_collector(Box::new(ProcessCollector::new()));
         Self { registry }
     }

@@ -3,6 +3,7 @@
 //!
 //! A kind is one file in `probe/` and one line in `kinds::KINDS`.
 
+pub mod argocd;
 pub mod canary;
 pub mod dns;
 pub mod elasticmq;

@@ -83,6 +83,7 @@ pub async fn serve(file: PathBuf, build: Build, stop: CancellationToken) -> Resu
             build,
             meters,
             readers.clone(),
+            clock,
             &schedule,
             &reload,
         )),

@@ -3,6 +3,7 @@
 //! Every test starts its own servers on free ports and takes them down with it.
 
 mod api;
+mod argocd;
 mod chaos;
 mod disk;
 mod dns;

@@ -30,7 +30,7 @@ interrupted() { # PROCESS GROUP
 
 lanes() {
     lane_deb &
-    lane_each go gosdk go &
+    lane_each go gosdk gofiles go &
     lane_each maven maven &
     wait
 }

@@ -1,5 +1,8 @@
 //! etcd and kube-apiserver as peers: the Kubernetes API without nodes.
 
+mod account;
+mod definitions;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,7 +18,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::http::{exchange, get, text};
+use crate::http::{exchange, get, send, text};
 use crate::peer::{Peer, Plan, is_peer, own_dir, own_file};
 use crate::port::Port;
 use crate::process::Launch;
@@ -51,6 +54,22 @@ impl Etcd {
     /// URL for clients.
     pub fn url(&self) -> String {
         format!("http://{}", self.addr())
+    }
+
+    /// Forgets every version but the newest: watches from older ones cannot go on.
+    pub async fn forget_history(&self) -> Result<()> {
+        let ask = async |path: &str, body: String| {
+            let request = Request::post(path).body(Full::from(body))?;
+            text(&send(self.addr(), request).await?)
+        };
+        let answer = ask("/v3/kv/range", r#"{"key":"AA=="}"#.to_owned()).await?;
+        let revision = answer
+            .split_once(r#""revision":""#)
+            .and_then(|(_, rest)| rest.split_once('"'))
+            .context("the answer holds no revision")?
+            .0;
+        let body = format!(r#"{{"revision":"{revision}"}}"#);
+        ask("/v3/kv/compaction", body).await.map(drop)
     }
 }
 
@@ -94,7 +113,7 @@ impl KubeApi {
             peer.dir(),
             "kubeconfig",
             None,
-            &kubeconfig(peer.addr(), peer.dir()),
+            &kubeconfig(peer.addr(), peer.dir(), TOKEN),
         )?;
         Ok(Self {
             peer,
@@ -132,8 +151,16 @@ impl KubeApi {
     /// One request as administrator; an error unless it is answered with 2xx.
     /// A body is JSON, or a merge patch for PATCH.
     pub async fn request(&self, method: Method, path: &str, body: &str) -> Result<String> {
+        let kind = match method {
+            Method::PATCH => "application/merge-patch+json",
+            _ => "application/json",
+        };
+        self.send(method, path, kind, body).await
+    }
+
+    async fn send(&self, method: Method, path: &str, kind: &str, body: &str) -> Result<String> {
         let what = format!("{method} {path}");
-        request(self.addr(), &self.authority_pem, method, path, body)
+        request(self.addr(), &self.authority_pem, method, path, (kind, body))
             .await
             .context(what)
     }
@@ -175,21 +202,22 @@ fn plan_api(dir: &Path, port: u16, etcd: &str, certificate: &Certificate) -> Res
     Ok(Plan::new(launch, move || {
         let authority = authority.clone();
         async move {
-            request(addr, &authority, Method::GET, "/readyz", "").await?;
+            let nothing = ("application/json", "");
+            request(addr, &authority, Method::GET, "/readyz", nothing).await?;
             // Namespaces are made a moment after it says that it is ready.
             let path = "/api/v1/namespaces/default";
-            request(addr, &authority, Method::GET, path, "").await?;
+            request(addr, &authority, Method::GET, path, nothing).await?;
             Ok(())
         }
     }))
 }
 
-fn kubeconfig(addr: SocketAddr, dir: &Path) -> String {
+fn kubeconfig(addr: SocketAddr, dir: &Path, token: &str) -> String {
     format!(
         "apiVersion: v1\nkind: Config\ncurrent-context: test\n\
          clusters:\n- name: test\n  cluster:\n    server: https://{addr}\n    \
          certificate-authority: {}/ca.crt\n\
-         users:\n- name: admin\n  user:\n    token: {TOKEN}\n\
+         users:\n- name: admin\n  user:\n    token: {token}\n\
          contexts:\n- name: test\n  context: {{cluster: test, user: admin}}\n",
         dir.display()
     )
@@ -200,12 +228,8 @@ async fn request(
     authority_pem: &str,
     method: Method,
     path: &str,
-    body: &str,
+    (kind, body): (&str, &str),
 ) -> Result<String> {
-    let kind = match method {
-        Method::PATCH => "application/merge-patch+json",
-        _ => "application/json",
-    };
     let request = Request::builder()
         .method(method)
         .uri(path)

@@ -1,0 +1,64 @@
+//! Users who may do little: service accounts with a role, their tokens and kubeconfigs.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use http::Method;
+
+use super::{KubeApi, kubeconfig};
+use crate::peer::own_file;
+
+const ROLES: &str = "/apis/rbac.authorization.k8s.io/v1";
+
+impl KubeApi {
+    /// Makes service account `name` in namespace `default`. It may do nothing yet.
+    pub async fn make_account(&self, name: &str) -> Result<()> {
+        let object = format!(r#"{{"metadata":{{"name":"{name}"}}}}"#);
+        let path = "/api/v1/namespaces/default/serviceaccounts";
+        self.request(Method::POST, path, &object).await.map(drop)
+    }
+
+    /// Removes a service account: its tokens are worth nothing from now on.
+    pub async fn remove_account(&self, name: &str) -> Result<()> {
+        let path = format!("/api/v1/namespaces/default/serviceaccounts/{name}");
+        self.request(Method::DELETE, &path, "").await.map(drop)
+    }
+
+    /// Lets the account list and watch these objects (`GROUP`, JSON list of plurals) everywhere.
+    pub async fn allow(&self, account: &str, group: &str, plurals: &str) -> Result<()> {
+        let role = format!(
+            r#"{{"metadata":{{"name":"{account}"}},"rules":[{{"apiGroups":["{group}"],
+            "resources":{plurals},"verbs":["get","list","watch"]}}]}}"#
+        );
+        let path = format!("{ROLES}/clusterroles");
+        self.request(Method::POST, &path, &role).await?;
+        let binding = format!(
+            r#"{{"metadata":{{"name":"{account}"}},
+            "roleRef":{{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"{account}"}},
+            "subjects":[{{"kind":"ServiceAccount","name":"{account}","namespace":"default"}}]}}"#
+        );
+        let path = format!("{ROLES}/clusterrolebindings");
+        self.request(Method::POST, &path, &binding).await.map(drop)
+    }
+
+    /// Takes from the account what [`allow`](Self::allow) gave.
+    pub async fn forbid(&self, account: &str) -> Result<()> {
+        let path = format!("{ROLES}/clusterrolebindings/{account}");
+        self.request(Method::DELETE, &path, "").await.map(drop)
+    }
+
+    /// A kubeconfig with a fresh token of the account, context `test`.
+    pub async fn kubeconfig_of(&self, account: &str) -> Result<PathBuf> {
+        let path = format!("/api/v1/namespaces/default/serviceaccounts/{account}/token");
+        let asked = r#"{"spec":{"expirationSeconds":3600}}"#;
+        let answer = self.request(Method::POST, &path, asked).await?;
+        let token = answer
+            .split_once(r#""token":""#)
+            .and_then(|(_, rest)| rest.split_once('"'))
+            .context("the answer holds no token")?
+            .0;
+        let dir = self.peer.dir();
+        let text = kubeconfig(self.peer.addr(), dir, token);
+        own_file(dir, &format!("kubeconfig-{account}"), None, &text)
+    }
+}

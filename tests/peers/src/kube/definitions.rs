@@ -1,0 +1,79 @@
+//! Custom resource definitions that the project's setup has fetched.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use http::Method;
+
+use super::KubeApi;
+use crate::tool::tools_dir;
+use crate::wait::wait_for;
+
+const PATH: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+const SERVED: Duration = Duration::from_secs(60);
+
+impl KubeApi {
+    /// Makes Argo CD's definitions known, and waits until its objects can be made.
+    pub async fn define_argocd(&self) -> Result<()> {
+        for name in ["application", "applicationset", "appproject"] {
+            let file = tools_dir()?.join(format!("argocd-crds/{name}-crd.yaml"));
+            let text = std::fs::read_to_string(&file).with_context(|| {
+                let file = file.display();
+                format!("{file} is not on this machine: run `make setup-test`")
+            })?;
+            self.send(Method::POST, PATH, "application/yaml", &text)
+                .await?;
+        }
+        for plural in ["applications", "applicationsets"] {
+            let path = format!("/apis/argoproj.io/v1alpha1/{plural}");
+            wait_for(&format!("{plural} to be served"), SERVED, async || {
+                self.request(Method::GET, &path, "").await.map(drop)
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// Makes Argo CD's definitions unknown again.
+    pub async fn undefine_argocd(&self) -> Result<()> {
+        for plural in ["applications", "applicationsets", "appprojects"] {
+            let path = format!("{PATH}/{plural}.argoproj.io");
+            self.request(Method::DELETE, &path, "").await?;
+        }
+        let path = "/apis/argoproj.io/v1alpha1/applications";
+        wait_for("the definitions to be gone", SERVED, async || {
+            let left = self.request(Method::GET, path, "").await;
+            ensure!(left.is_err(), "they are still served");
+            Ok(())
+        })
+        .await
+    }
+
+    /// Makes an application of Argo CD in namespace `argocd`, with labels (JSON).
+    pub async fn make_application(&self, name: &str, labels: &str) -> Result<()> {
+        let object = format!(
+            r#"{{"apiVersion":"argoproj.io/v1alpha1","kind":"Application",
+            "metadata":{{"name":"{name}","labels":{labels}}},
+            "spec":{{"project":"default","source":{{"repoURL":"https://git.example/{name}.git","path":"."}},
+            "destination":{{"server":"https://kubernetes.default.svc","namespace":"{name}"}}}}}}"#
+        );
+        let path = "/apis/argoproj.io/v1alpha1/namespaces/argocd/applications";
+        self.request(Method::POST, path, &object).await.map(drop)
+    }
+
+    /// Writes the status of an application, as its controller does.
+    pub async fn set_application(&self, name: &str, sync: &str, health: &str) -> Result<()> {
+        let patch = format!(
+            r#"{{"status":{{"sync":{{"status":"{sync}","revision":"abc123"}},"health":{{"status":"{health}"}}}}}}"#
+        );
+        let path = format!("/apis/argoproj.io/v1alpha1/namespaces/argocd/applications/{name}");
+        self.request(Method::PATCH, &path, &patch).await.map(drop)
+    }
+
+    /// Makes a namespace.
+    pub async fn make_namespace(&self, name: &str) -> Result<()> {
+        let object = format!(r#"{{"metadata":{{"name":"{name}"}}}}"#);
+        let path = "/api/v1/namespaces";
+        self.request(Method::POST, path, &object).await.map(drop)
+    }
+}
