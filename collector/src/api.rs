@@ -1,6 +1,7 @@
 //! The HTTP API, the metrics and the page, on `api.listen`.
 //! Must not know probes or the config file: it reads snapshots and events.
 
+pub mod alerts;
 pub mod events;
 pub mod health;
 pub mod openapi;
@@ -28,6 +29,7 @@ use crate::clock::Clock;
 use crate::config::probe_policy::ProbePolicy;
 use crate::metrics::encode::Format;
 use crate::metrics::{Build, Metrics};
+use crate::notify::status::Telling;
 use crate::store::Readers;
 
 /// Event streams that may be open at once; one more is told to come back later.
@@ -46,6 +48,8 @@ pub struct Api {
     pub build: Build,
     /// What `/probe` may look at; follows the config.
     pub policy: watch::Receiver<Arc<ProbePolicy>>,
+    /// What people are told.
+    pub telling: Telling,
     /// Bounds the event streams.
     pub streams: Arc<Semaphore>,
     /// Ends the event streams, so that the rest can drain.
@@ -61,6 +65,7 @@ pub const PATHS: &[&str] = &[
     "/metrics",
     "/probe",
     "/api/v1/state",
+    "/api/v1/alerts",
     "/api/v1/events",
     "/api/v1/openapi.json",
 ];
@@ -76,6 +81,7 @@ pub fn router(api: Api) -> Router {
         .route("/metrics", get(metrics))
         .route("/probe", get(probe::probe))
         .route("/api/v1/state", get(state::state))
+        .route("/api/v1/alerts", get(alerts::alerts))
         .route("/api/v1/events", get(events::events))
         .route("/api/v1/openapi.json", get(document))
         .fallback(nothing_here)

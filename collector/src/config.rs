@@ -2,11 +2,14 @@
 //! Must not know what is done with it, nor how a reload is carried out.
 
 mod de;
+mod dependencies;
 pub mod duration;
 pub mod env;
 mod files;
 pub(crate) mod glob;
+pub mod maintenance;
 pub mod node;
+pub mod notify;
 pub mod probe_policy;
 pub mod schema;
 pub mod secret_file;
@@ -18,6 +21,7 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -25,9 +29,11 @@ use serde::de::DeserializeOwned;
 
 use self::env::Env;
 use self::files::Folder;
+use self::maintenance::{Maintenance, Written};
 use self::node::{Node, NodeError, Value};
+use self::notify::Notify;
 use self::probe_policy::ProbePolicy;
-use self::sections::{Api, Defaults, Notify, Proxy};
+use self::sections::{Api, Defaults, Proxy};
 use self::target::{TargetConfig, Targets};
 
 /// The largest config file.
@@ -53,8 +59,10 @@ pub struct Config {
     pub compat_metrics: bool,
     /// The section `proxy`, checked for its shape.
     pub proxy: Option<Node>,
-    /// The section `notify`, checked for its shape.
-    pub notify: Option<Node>,
+    /// Who is told of outages.
+    pub notify: Notify,
+    /// When nobody is to be told.
+    pub maintenance: Vec<Maintenance>,
     /// Files besides the config whose change is a change of the config: secrets, certificates.
     pub files: Vec<PathBuf>,
     /// What works but should be thought about; a line each, with its place.
@@ -152,6 +160,7 @@ impl Reader {
         }
         let defaults = self.defaults(root);
         let targets = self.targets(root, &defaults, folder);
+        let mut files = targets.files;
         Config {
             api,
             data_dir: self.data_dir(root),
@@ -159,8 +168,9 @@ impl Reader {
             probe: self.section(root, "probe"),
             compat_metrics,
             proxy: self.opaque::<Proxy>(root, "proxy"),
-            notify: self.opaque::<Notify>(root, "notify"),
-            files: targets.files.into_iter().collect(),
+            notify: self.notify(root, folder, &mut files),
+            maintenance: self.maintenance(root),
+            files: files.into_iter().collect(),
             defaults: defaults.clone(),
             warnings: std::mem::take(&mut self.warnings),
         }
@@ -226,6 +236,48 @@ impl Reader {
             self.warn(root, "no `targets`: nothing is watched");
         }
         targets
+    }
+
+    /// Secret files are read here, so that a missing one is a problem of the config.
+    fn notify(&mut self, root: &Node, folder: &Folder, files: &mut BTreeSet<PathBuf>) -> Notify {
+        let Some(node) = root.get("notify").filter(|node| !node.is_null()) else {
+            return Notify::default();
+        };
+        let node = folder.resolve(node);
+        files.extend(files::fingerprints(&node).into_iter().map(|(path, _)| path));
+        let read = node.read::<Notify>().and_then(|mut notify| {
+            let receivers = notify.alertmanager.iter_mut().chain(&mut notify.webhooks);
+            for receiver in receivers {
+                receiver
+                    .take_secret()
+                    .map_err(|problem| node.error(problem))?;
+            }
+            match notify.problem() {
+                Some(problem) => Err(node.error(problem)),
+                None => Ok(notify),
+            }
+        });
+        self.take(read.map_err(|error| error.under("notify")))
+    }
+
+    fn maintenance(&mut self, root: &Node) -> Vec<Maintenance> {
+        let Some(node) = root.get("maintenance").filter(|node| !node.is_null()) else {
+            return Vec::new();
+        };
+        let Value::List(items) = &node.value else {
+            let message = "`maintenance`: expected a list, each item beginning with `- name: …`";
+            self.problems.push(node.error(message));
+            return Vec::new();
+        };
+        let mut all = Vec::new();
+        for item in items.iter() {
+            let read = item.read::<Written>();
+            match read.and_then(|w| w.read().map_err(|problem| item.error(problem))) {
+                Ok(maintenance) => all.push(maintenance),
+                Err(problem) => self.problems.push(problem.under("maintenance")),
+            }
+        }
+        all
     }
 
     /// A section whose shape is checked, and which this version does not serve.

@@ -2,6 +2,7 @@
 
 pub mod argocd;
 pub mod encode;
+pub mod notify;
 pub mod process;
 pub mod schedule;
 pub mod targets;
@@ -16,9 +17,11 @@ use prometheus_client::registry::Registry;
 
 use crate::clock::Clock;
 use crate::metrics::argocd::ArgocdCollector;
+use crate::metrics::notify::NotifyCollector;
 use crate::metrics::process::ProcessCollector;
 use crate::metrics::schedule::ScheduleMeter;
 use crate::metrics::targets::{TargetCollector, TargetMeters};
+use crate::notify::status::Telling;
 use crate::store::Readers;
 
 /// How reloads of the config went.
@@ -54,6 +57,7 @@ impl Metrics {
         meters: Arc<TargetMeters>,
         readers: Readers,
         clock: Clock,
+        telling: Telling,
         schedule: &ScheduleMeter,
         reload: &ReloadMeter,
     ) -> Self {
@@ -63,6 +67,7 @@ impl Metrics {
         register_reload(&mut registry, reload);
         registry.register_collector(Box::new(TargetCollector::new(meters, readers.clone())));
         registry.register_collector(Box::new(ArgocdCollector::new(readers, clock)));
+        registry.register_collector(Box::new(NotifyCollector(telling)));
         registry.register_collector(Box::new(ProcessCollector::new()));
         Self { registry }
     }

@@ -19,11 +19,16 @@ use tokio_util::sync::CancellationToken;
 use crate::api::{self, Api};
 use crate::clock::Clock;
 use crate::config::{self, Config, ConfigError};
+use crate::leader;
 use crate::metrics::schedule::ScheduleMeter;
 use crate::metrics::targets::TargetMeters;
 use crate::metrics::{Build, Metrics, ReloadMeter};
+use crate::notify::Wishes;
+use crate::notify::notifier::{Notifier, Parts};
+use crate::notify::outbox::Outbox;
 use crate::run::reload::Reloader;
 use crate::run::sources::Sources;
+use crate::source::hints::Hints;
 use crate::store::Store;
 
 /// How long a part gets to end.
@@ -78,12 +83,26 @@ pub async fn serve(file: PathBuf, build: Build, stop: CancellationToken) -> Resu
     let schedule = ScheduleMeter::default();
     let reload = ReloadMeter::default();
     let (policy, policy_reader) = watch::channel(Arc::new(config.probe.clone()));
+    let (wishes, wishes_reader) = watch::channel(Arc::new(Wishes {
+        notify: config.notify.clone(),
+        maintenance: config.maintenance.clone().into(),
+    }));
+    let hints = Hints::default();
+    let (notifier, telling) = Notifier::new(Parts {
+        readers: readers.clone(),
+        clock,
+        hints: hints.clone(),
+        wishes: wishes_reader,
+        leads: leader::always(),
+        outbox: Outbox::open(&config.data_dir),
+    });
     let api = Api {
         metrics: Arc::new(Metrics::new(
             build,
             meters,
             readers.clone(),
             clock,
+            telling.clone(),
             &schedule,
             &reload,
         )),
@@ -91,6 +110,7 @@ pub async fn serve(file: PathBuf, build: Build, stop: CancellationToken) -> Resu
         clock,
         build,
         policy: policy_reader,
+        telling,
         streams: Arc::new(Semaphore::new(api::STREAMS)),
         stop: stop.clone(),
     };
@@ -98,14 +118,16 @@ pub async fn serve(file: PathBuf, build: Build, stop: CancellationToken) -> Resu
     let end_store = CancellationToken::new();
     let store = tokio::spawn(store.run(end_store.clone()));
     let server = tokio::spawn(api::server::serve(listener, api::router(api), stop.clone()));
+    let notifier = tokio::spawn(notifier.run(end_store.clone()));
     say_hello(&file, &config);
 
-    let sources = Sources::new(clock, inbox, schedule);
-    let reloader = Reloader::new(file, clock, sources, reload, policy);
+    let sources = Sources::new(clock, inbox, schedule, hints);
+    let reloader = Reloader::new(file, clock, sources, reload, policy, wishes);
     reloader.run(config, &stop).await;
 
     end_store.cancel();
     ended("API", server).await;
+    ended("notifier", notifier).await;
     ended("store", store).await;
     Ok(())
 }

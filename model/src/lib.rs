@@ -2,6 +2,7 @@
 //!
 //! Values only. Must not know: tokio, sockets, clocks, Kubernetes, who calls it.
 
+pub mod alert;
 pub mod event;
 pub mod fact;
 pub mod health;

@@ -25,6 +25,9 @@ pub struct Target {
     /// The target whose watch sees this one, where it is a part of another: one application of
     /// Argo CD, one pod. A part has no looks of its own and is unknown while that one is out.
     pub parent: Option<Arc<str>>,
+    /// Targets without which this one cannot work: while one of them is down, nobody is told
+    /// that this one is.
+    pub depends_on: Arc<[Arc<str>]>,
 }
 
 impl Target {
@@ -40,6 +43,7 @@ impl Target {
             deep: false,
             watched: false,
             parent: None,
+            depends_on: Arc::default(),
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Every test starts its own servers on free ports and takes them down with it.
 
+mod alertmanager;
 mod api;
 mod argocd;
 mod chaos;
@@ -18,6 +19,7 @@ mod ops;
 mod page;
 mod platform;
 mod postgresql;
+mod receiver;
 mod redis;
 mod reload;
 mod secrets;
@@ -28,3 +30,4 @@ mod tcp;
 mod tls;
 mod up;
 mod web;
+mod webhooks;

@@ -39,6 +39,7 @@ pub(crate) struct Serve {
     dir: TempDir,
     port: Port,
     process: Process,
+    launch: Launch,
 }
 
 impl Serve {
@@ -76,13 +77,19 @@ impl Serve {
         let dir = tempfile::Builder::new().prefix("ops-").tempdir()?;
         let port = Port::free()?;
         let file = dir.path().join("comind.yaml");
-        write(&file, &filled(config, port.addr()))?;
+        let config = config.replace("DATA", &dir.path().join("data").display().to_string());
+        write(&file, &filled(&config, port.addr()))?;
         let launch = program(dir.path())
             .args(["serve", "--config"])
             .arg(&file)
             .env("NO_COLOR", "1");
         let process = Process::spawn(&launch)?;
-        let mut serve = Self { dir, port, process };
+        let mut serve = Self {
+            dir,
+            port,
+            process,
+            launch,
+        };
         serve.answers().await?;
         Ok(serve)
     }
@@ -234,6 +241,17 @@ impl Serve {
     /// Opens the event stream.
     pub(crate) async fn events(&self) -> Result<Events> {
         Events::open(self.addr(), None).await
+    }
+
+    /// Kills it, as a crash would.
+    pub(crate) fn kill(&mut self) -> Result<()> {
+        tokio::task::block_in_place(|| self.process.kill()).map(drop)
+    }
+
+    /// Starts it again after its end, and waits until it answers.
+    pub(crate) async fn start_again(&mut self) -> Result<()> {
+        self.process = Process::spawn(&self.launch)?;
+        self.answers().await
     }
 
     /// Asks it to end, and waits until it has, with exit code 0.

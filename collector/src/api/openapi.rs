@@ -45,6 +45,10 @@ fn paths() -> Value {
             "state", "state", "Every target and the platform as a whole",
             &json!({ "200": answer("How everything is now.", "application/json", &reference("State")) }),
         ) },
+        "/api/v1/alerts": { "get": operation(
+            "alerts", "state", "Open alerts, why some are not told, and how the receivers fare",
+            &json!({ "200": answer("What is open now.", "application/json", &reference("Alerts")) }),
+        ) },
         "/api/v1/events": { "get": events() },
         "/api/v1/openapi.json": { "get": operation(
             "openapi", "state", "This document",
@@ -177,6 +181,7 @@ fn schemas() -> Value {
             "examples": Reason::ALL.iter().map(|reason| reason.as_str()).collect::<Vec<_>>(),
         },
         "Time": { "type": "string", "format": "date-time", "examples": ["2026-11-23T02:13:20.123456Z"] },
+        "Alerts": alerts(),
         "State": state(),
         "Target": target(),
         "Transition": transition(),
@@ -196,6 +201,74 @@ fn schemas() -> Value {
 
 fn object(properties: &Value, required: &[&str]) -> Value {
     json!({ "type": "object", "properties": properties, "required": required })
+}
+
+fn alerts() -> Value {
+    let time_or_none = json!({ "oneOf": [reference("Time"), { "type": "null" }] });
+    let alert = object(
+        &json!({
+            "id": { "type": "string", "description": "The same for all that is ever told of this outage." },
+            "name": { "type": "string", "examples": ["RequiredServiceDown"] },
+            "target": { "type": "string" },
+            "kind": { "type": "string" },
+            "required": { "type": "boolean" },
+            "reason": reference("Reason"),
+            "message": { "type": "string", "description": "What was seen, for people." },
+            "starts_at": described("Time", "When the outage began."),
+        }),
+        &[
+            "id",
+            "name",
+            "target",
+            "kind",
+            "required",
+            "reason",
+            "message",
+            "starts_at",
+        ],
+    );
+    let open = object(
+        &json!({
+            "alert": alert,
+            "told": { "type": "boolean", "description": "Whether it was told; then its end will be." },
+            "muted": {
+                "type": ["object", "null"],
+                "description": "Why it is not told: `why` is dependency, waiting or maintenance, `of` names which.",
+            },
+            "flapping": { "type": "boolean", "description": "Its end waits until the target is steady." },
+        }),
+        &["alert", "told", "muted", "flapping"],
+    );
+    let receiver = object(
+        &json!({
+            "name": { "type": "string" },
+            "delivered": { "type": "integer" },
+            "failed": { "type": "integer" },
+            "dropped": { "type": "integer" },
+            "waiting": { "type": "integer" },
+            "last_success": time_or_none,
+            "error": { "type": ["string", "null"], "description": "Why the last delivery failed." },
+        }),
+        &[
+            "name",
+            "delivered",
+            "failed",
+            "dropped",
+            "waiting",
+            "last_success",
+            "error",
+        ],
+    );
+    object(
+        &json!({
+            "alerts": { "type": "array", "items": open },
+            "flapping": { "type": "array", "items": { "type": "string" } },
+            "leads": { "type": "boolean", "description": "Whether this process is the one that tells." },
+            "not_kept": { "type": ["string", "null"], "description": "Why nothing would survive a restart." },
+            "receivers": { "type": "array", "items": receiver },
+        }),
+        &["alerts", "flapping", "leads", "not_kept", "receivers"],
+    )
 }
 
 fn state() -> Value {
@@ -224,6 +297,7 @@ fn target() -> Value {
             "name": { "type": "string", "description": "Unique, from the config." },
             "kind": { "type": "string", "examples": ["postgresql", "minio", "redis", "elasticmq", "http"] },
             "required": { "type": "boolean", "description": "Whether the platform is down without it." },
+            "parent": { "type": "string", "description": "The target that this one is a part of; absent for others." },
             "health": reference("Health"),
             "reason": reference("Reason"),
             "message": { "type": "string", "description": "What was seen, for people; empty when all is well." },

@@ -6,6 +6,7 @@ mod assets;
 mod band;
 mod facts;
 mod format;
+mod notices;
 mod overall;
 mod sparkline;
 mod text;
@@ -13,6 +14,7 @@ mod tile;
 mod timeline;
 
 pub use assets::{ASSETS, CSP};
+pub use notices::Notices;
 
 use std::sync::Arc;
 
@@ -33,7 +35,7 @@ const TOLD: usize = 8;
 const FOLDED: usize = 100;
 
 /// The whole document. `build` is the version of the running program.
-pub fn render(snapshot: &Snapshot, now: Timestamp, build: &str) -> Markup {
+pub fn render(snapshot: &Snapshot, notices: &Notices, now: Timestamp, build: &str) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -54,7 +56,7 @@ pub fn render(snapshot: &Snapshot, now: Timestamp, build: &str) -> Markup {
                 (shapes())
                 (header(now))
                 p id="lost" role="alert" {}
-                main id="live" tabindex="-1" { (live(snapshot, now)) }
+                main id="live" tabindex="-1" { (live(snapshot, notices, now)) }
                 (footer(build))
                 div id="announce" class="unseen" role="log" aria-live="polite" aria-label="Changes" {}
             }
@@ -63,7 +65,7 @@ pub fn render(snapshot: &Snapshot, now: Timestamp, build: &str) -> Markup {
 }
 
 /// The live part: what stands inside `<main id="live">`.
-pub fn live(snapshot: &Snapshot, now: Timestamp) -> Markup {
+pub fn live(snapshot: &Snapshot, notices: &Notices, now: Timestamp) -> Markup {
     let count = snapshot.targets.len();
     let density = match count {
         0..=6 => "live few",
@@ -75,6 +77,7 @@ pub fn live(snapshot: &Snapshot, now: Timestamp) -> Markup {
             data-icon=(icon(snapshot.health())) data-version=(format!("{VERSION:016x}"))
             data-at=(format::clock(now, now)) data-count=(count) data-refresh-ms=(refresh_ms(count)) {
             (overall::banner(snapshot, now))
+            (notices::section(notices))
             @if count == 0 { (nothing_to_watch(snapshot.complete)) } @else {
                 div class="board" {
                     div class="groups" {

@@ -11,13 +11,22 @@ use crate::api::{Api, page};
 pub async fn whole(State(api): State<Api>) -> Html<String> {
     let snapshot = api.readers.snapshot();
     let build = format!("{} {}", api.build.version, api.build.commit);
-    Html(page::render(&snapshot, api.clock.now(), &build).into_string())
+    let notices = notices(&api);
+    Html(page::render(&snapshot, &notices, api.clock.now(), &build).into_string())
 }
 
 /// Only the part that changes.
 pub async fn live(State(api): State<Api>) -> Html<String> {
     let snapshot = api.readers.snapshot();
-    Html(page::live(&snapshot, api.clock.now()).into_string())
+    Html(page::live(&snapshot, &notices(&api), api.clock.now()).into_string())
+}
+
+fn notices(api: &Api) -> page::Notices {
+    let receivers = api.telling.receivers();
+    page::Notices::of(
+        &api.telling.alerts(),
+        receivers.iter().map(|meter| &**meter),
+    )
 }
 
 /// A file of the page. Its tag is the version of the program: assets are built into it.

@@ -5,8 +5,10 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
+use super::maintenance::Written;
+use super::notify::Notify;
 use super::probe_policy::ProbePolicy;
-use super::sections::{Api, Defaults, Notify, Proxy};
+use super::sections::{Api, Defaults, Proxy};
 use super::target::{COMMON, Common, MAX_TARGETS};
 use crate::kinds::{KINDS, Kind};
 
@@ -26,6 +28,7 @@ pub fn schema() -> Value {
             "description": "The folder where history is kept.",
         },
         "defaults": section::<Defaults>(&mut generator),
+        "maintenance": section::<Vec<Written>>(&mut generator),
         "notify": section::<Notify>(&mut generator),
         "probe": section::<ProbePolicy>(&mut generator),
         "proxy": section::<Proxy>(&mut generator),

@@ -20,6 +20,7 @@ pub(super) const KEYS: &[&str] = &[
     "compat_metrics",
     "data_dir",
     "defaults",
+    "maintenance",
     "notify",
     "probe",
     "proxy",
@@ -122,16 +123,6 @@ pub struct Route {
     path: Option<String>,
     /// `http://HOST:PORT`, `https://HOST:PORT` or `service://NAMESPACE/NAME:PORT`.
     upstream: SecretUrl,
-}
-
-/// Who is told of transitions.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Notify {
-    /// Base URLs of Alertmanagers.
-    alertmanager: Vec<SecretUrl>,
-    /// URLs that get each transition as a POST.
-    webhooks: Vec<SecretUrl>,
 }
 
 /// An address with its port, or what to write instead.

@@ -13,6 +13,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::de::unknown_keys;
+use super::dependencies;
 use super::duration::Span;
 use super::files::{self, Fingerprint, Folder};
 use super::node::{Entry, Node, NodeError, Value, listed};
@@ -51,12 +52,17 @@ pub struct Common {
     pub heartbeat: Option<Span>,
     /// How many looks make a verdict.
     pub thresholds: Option<Thresholds>,
+    /// Targets without which this one cannot work: while one of them is down, nobody is told
+    /// that this one is.
+    #[serde(default)]
+    pub depends_on: Vec<String>,
 }
 
 /// The keys of [`Common`].
 pub(super) const COMMON: &[&str] = &[
     "deep_interval",
     "deep_timeout",
+    "depends_on",
     "heartbeat",
     "interval",
     "kind",
@@ -214,6 +220,11 @@ impl<'a> Targets<'a> {
             }
             self.name_target(item, before);
         }
+        // A target that could not be read would be missed as a dependency, too.
+        if self.problems.is_empty() {
+            let named = self.targets.iter().map(|target| &*target.target);
+            self.problems = dependencies::problems(items, named);
+        }
     }
 
     /// Says in each new problem which target it is about.
@@ -338,6 +349,11 @@ impl<'a> Targets<'a> {
             deep: built.probe.has_deep(),
             watched: built.probe.watch().is_some(),
             parent: None,
+            depends_on: common
+                .depends_on
+                .iter()
+                .map(|name| name.as_str().into())
+                .collect(),
         });
         self.files
             .extend(built.files.iter().map(|(path, _)| path.clone()));

@@ -115,7 +115,8 @@ impl HttpSettings {
     }
 }
 
-fn basic(user: &str, password: &Secret) -> Result<HeaderValue, String> {
+/// The header value of a basic login.
+pub(crate) fn basic(user: &str, password: &Secret) -> Result<HeaderValue, String> {
     let encoded = aws_smithy_types::base64::encode(format!("{user}:{}", password.reveal()));
     let mut value = HeaderValue::from_str(&format!("Basic {encoded}"))
         .map_err(|_| "user and password in the URL fit no header".to_owned())?;

@@ -17,6 +17,7 @@ use crate::clock::Clock;
 use crate::config::probe_policy::ProbePolicy;
 use crate::config::{self, Config};
 use crate::metrics::ReloadMeter;
+use crate::notify::Wishes;
 use crate::run::sources::Sources;
 
 /// Editors and ConfigMap updates write in several steps: wait until they have been quiet for this long.
@@ -29,6 +30,7 @@ pub struct Reloader {
     sources: Sources,
     meter: ReloadMeter,
     policy: watch::Sender<Arc<ProbePolicy>>,
+    wishes: watch::Sender<Arc<Wishes>>,
     fingerprint: u64,
     files: Vec<PathBuf>,
     listen: Option<std::net::SocketAddr>,
@@ -42,6 +44,7 @@ impl Reloader {
         sources: Sources,
         meter: ReloadMeter,
         policy: watch::Sender<Arc<ProbePolicy>>,
+        wishes: watch::Sender<Arc<Wishes>>,
     ) -> Self {
         Self {
             file,
@@ -49,6 +52,7 @@ impl Reloader {
             sources,
             meter,
             policy,
+            wishes,
             fingerprint: 0,
             files: Vec::new(),
             listen: None,
@@ -122,6 +126,11 @@ impl Reloader {
         self.files = config.files;
         self.fingerprint = self.print();
         self.policy.send_replace(Arc::new(config.probe));
+        let wishes = Wishes {
+            notify: config.notify,
+            maintenance: config.maintenance.into(),
+        };
+        self.wishes.send_replace(Arc::new(wishes));
         self.sources.watch(config.targets).await;
         self.meter.last_successful.set(1);
         self.meter

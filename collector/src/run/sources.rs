@@ -31,13 +31,18 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// None yet.
-    pub fn new(clock: Clock, store: mpsc::Sender<Input>, meter: ScheduleMeter) -> Self {
+    /// None yet. `hints` is where each of them can be asked to look at once.
+    pub fn new(
+        clock: Clock,
+        store: mpsc::Sender<Input>,
+        meter: ScheduleMeter,
+        hints: Hints,
+    ) -> Self {
         Self {
             clock,
             store,
             meter,
-            hints: Hints::default(),
+            hints,
             running: HashMap::new(),
         }
     }

@@ -8,6 +8,7 @@
 pub mod chromium;
 pub mod dockerd;
 pub mod elasticmq;
+pub mod hmac;
 pub mod http;
 pub mod images;
 pub mod kube;

@@ -59,6 +59,7 @@ impl Sample {
             deep: false,
             watched: false,
             parent: None,
+            depends_on: Arc::default(),
         });
         let changed = NOW - Duration::from_secs(ago);
         let started = changed - Duration::from_secs(7200);

@@ -4,7 +4,7 @@ use super::samples::{self, FILLING, Fate, NOW, REFUSED, Sample};
 use super::*;
 
 fn page(snapshot: &Snapshot) -> String {
-    let html = render(snapshot, NOW, "0.1.0 (abc)").into_string();
+    let html = render(snapshot, &Notices::default(), NOW, "0.1.0 (abc)").into_string();
     html.replace("\u{a0}", " ")
 }
 
@@ -143,7 +143,7 @@ fn titles_say_the_worst_first() {
 #[test]
 fn tiles_keep_their_places() {
     let order = |snapshot: &Snapshot| -> Vec<String> {
-        let html = live(snapshot, NOW).into_string();
+        let html = live(snapshot, &Notices::default(), NOW).into_string();
         html.split("data-name=\"")
             .skip(1)
             .map(|part| part[..part.find('"').unwrap()].to_owned())
@@ -178,7 +178,9 @@ fn every_id_is_there_once() {
 
 #[test]
 fn a_thousand_targets_stay_small() {
-    let size = live(&samples::many(1000), NOW).into_string().len();
+    let size = live(&samples::many(1000), &Notices::default(), NOW)
+        .into_string()
+        .len();
     assert!(size < 500_000, "{size} bytes");
 }
 
@@ -199,6 +201,7 @@ fn the_live_part_is_as_it_was_agreed() {
     // Another tag on each line, so that a change shows as a line and not as a page.
     let html = live(
         &samples::platform(REFUSED, Fate::Up, FILLING, Fate::Up),
+        &Notices::default(),
         NOW,
     )
     .into_string();
