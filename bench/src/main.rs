@@ -1,8 +1,9 @@
 //! Runs comind-ops beside its peers, on the same machine in the same run, and prints ratios.
 //! Losses are printed too. Nothing here passes or fails: a bench measures.
 //!
-//! `make bench-detection`, `make bench-cost`, `make bench-schedule`, `make bench-scrape`.
+//! `make bench-detection`, `make bench-alert`, `make bench-cost`, `make bench-schedule`, `make bench-scrape`.
 
+mod alert;
 mod backend;
 mod cost;
 mod detection;
@@ -25,9 +26,12 @@ fn main() -> Result<()> {
         .build()?;
     match what.as_str() {
         "detection" => runtime.block_on(detection::run(count.unwrap_or(30))),
+        "alert" => runtime.block_on(alert::run(count.unwrap_or(30))),
         "cost" => runtime.block_on(cost::run()),
         "schedule" => runtime.block_on(schedule::run()),
         "scrape" => runtime.block_on(scrape::run()),
-        other => bail!("`{other}` is no bench; give detection [KILLS], cost, schedule or scrape"),
+        other => bail!(
+            "`{other}` is no bench; give detection [KILLS], alert [KILLS], cost, schedule or scrape"
+        ),
     }
 }

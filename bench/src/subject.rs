@@ -43,11 +43,16 @@ impl Drop for Subject {
 impl Subject {
     /// Starts it with these target lines (YAML items) and waits until each was looked at.
     pub(crate) async fn start(targets: &[String]) -> Result<Self> {
+        Self::start_with("", targets).await
+    }
+
+    /// The same, with further sections of the config.
+    pub(crate) async fn start_with(sections: &str, targets: &[String]) -> Result<Self> {
         let dir = tempfile::tempdir()?;
         let port = Port::free()?;
         let address = port.addr();
         let mut config = format!(
-            "api: {{ listen: {address} }}\ndata_dir: {}\ntargets:\n",
+            "api: {{ listen: {address} }}\ndata_dir: {}\n{sections}targets:\n",
             dir.path().display()
         );
         for target in targets {
