@@ -2,8 +2,11 @@
 //! Must not know probes or the config file: it reads snapshots and events.
 
 pub mod alerts;
+pub mod badge;
 pub mod events;
+pub mod feed;
 pub mod health;
+pub mod history;
 pub mod openapi;
 pub mod page;
 pub mod pages;
@@ -27,6 +30,8 @@ use tokio_util::sync::CancellationToken;
 use crate::api::problem::Problem;
 use crate::clock::Clock;
 use crate::config::probe_policy::ProbePolicy;
+use crate::history::Terms;
+use crate::history::keeper::History;
 use crate::metrics::encode::Format;
 use crate::metrics::{Build, Metrics};
 use crate::notify::status::Telling;
@@ -48,6 +53,10 @@ pub struct Api {
     pub build: Build,
     /// What `/probe` may look at; follows the config.
     pub policy: watch::Receiver<Arc<ProbePolicy>>,
+    /// What has been.
+    pub history: History,
+    /// When nobody is told, which does not count.
+    pub maintenance: watch::Receiver<Arc<Terms>>,
     /// What people are told.
     pub telling: Telling,
     /// Bounds the event streams.
@@ -67,6 +76,11 @@ pub const PATHS: &[&str] = &[
     "/api/v1/state",
     "/api/v1/alerts",
     "/api/v1/events",
+    "/api/v1/history",
+    "/api/v1/uptime",
+    "/badge/{badge}",
+    "/feed.atom",
+    "/target/{target}",
     "/api/v1/openapi.json",
 ];
 
@@ -83,6 +97,11 @@ pub fn router(api: Api) -> Router {
         .route("/api/v1/state", get(state::state))
         .route("/api/v1/alerts", get(alerts::alerts))
         .route("/api/v1/events", get(events::events))
+        .route("/api/v1/history", get(history::history))
+        .route("/api/v1/uptime", get(history::uptime))
+        .route("/badge/{*badge}", get(badge::badge))
+        .route("/feed.atom", get(feed::feed))
+        .route("/target/{*target}", get(pages::target))
         .route("/api/v1/openapi.json", get(document))
         .fallback(nothing_here)
         .layer(middleware::from_fn(harden))

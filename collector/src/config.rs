@@ -7,6 +7,7 @@ pub mod duration;
 pub mod env;
 mod files;
 pub(crate) mod glob;
+pub mod history;
 pub mod maintenance;
 pub mod node;
 pub mod notify;
@@ -35,6 +36,7 @@ use self::notify::Notify;
 use self::probe_policy::ProbePolicy;
 use self::sections::{Api, Defaults, Proxy};
 use self::target::{TargetConfig, Targets};
+use crate::history::Limits;
 
 /// The largest config file.
 const MAX_BYTES: u64 = 8 * 1024 * 1024;
@@ -61,6 +63,8 @@ pub struct Config {
     pub proxy: Option<Node>,
     /// Who is told of outages.
     pub notify: Notify,
+    /// How much of the past is kept.
+    pub history: Limits,
     /// When nobody is to be told.
     pub maintenance: Vec<Maintenance>,
     /// Files besides the config whose change is a change of the config: secrets, certificates.
@@ -170,6 +174,7 @@ impl Reader {
             proxy: self.opaque::<Proxy>(root, "proxy"),
             notify: self.notify(root, folder, &mut files),
             maintenance: self.maintenance(root),
+            history: self.history(root),
             files: files.into_iter().collect(),
             defaults: defaults.clone(),
             warnings: std::mem::take(&mut self.warnings),
@@ -258,6 +263,19 @@ impl Reader {
             }
         });
         self.take(read.map_err(|error| error.under("notify")))
+    }
+
+    fn history(&mut self, root: &Node) -> Limits {
+        let section: history::History = self.section(root, "history");
+        let limits = section.limits().or_else(|problem| {
+            let node = root.get("history").unwrap_or(root);
+            self.problems.push(node.error(problem).under("history"));
+            history::History::default().limits()
+        });
+        limits.unwrap_or(Limits {
+            keep: section.keep.0,
+            max_size: 0,
+        })
     }
 
     fn maintenance(&mut self, root: &Node) -> Vec<Maintenance> {

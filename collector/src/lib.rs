@@ -5,6 +5,7 @@
 pub mod api;
 pub mod clock;
 pub mod config;
+pub mod history;
 pub mod kinds;
 pub mod kube;
 pub mod leader;

@@ -2,6 +2,7 @@
 
 pub mod argocd;
 pub mod encode;
+pub mod history;
 pub mod notify;
 pub mod process;
 pub mod schedule;
@@ -16,7 +17,9 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use crate::clock::Clock;
+use crate::history::keeper::History;
 use crate::metrics::argocd::ArgocdCollector;
+use crate::metrics::history::HistoryCollector;
 use crate::metrics::notify::NotifyCollector;
 use crate::metrics::process::ProcessCollector;
 use crate::metrics::schedule::ScheduleMeter;
@@ -52,12 +55,17 @@ pub struct Metrics {
 
 impl Metrics {
     /// Gathers all metrics behind one registry.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each part hands in what it counts, once"
+    )]
     pub fn new(
         build: Build,
         meters: Arc<TargetMeters>,
         readers: Readers,
         clock: Clock,
         telling: Telling,
+        history: History,
         schedule: &ScheduleMeter,
         reload: &ReloadMeter,
     ) -> Self {
@@ -68,6 +76,7 @@ impl Metrics {
         registry.register_collector(Box::new(TargetCollector::new(meters, readers.clone())));
         registry.register_collector(Box::new(ArgocdCollector::new(readers, clock)));
         registry.register_collector(Box::new(NotifyCollector(telling)));
+        registry.register_collector(Box::new(HistoryCollector(history)));
         registry.register_collector(Box::new(ProcessCollector::new()));
         Self { registry }
     }

@@ -19,6 +19,8 @@ use tokio_util::sync::CancellationToken;
 use crate::api::{self, Api};
 use crate::clock::Clock;
 use crate::config::{self, Config, ConfigError};
+use crate::history::Terms;
+use crate::history::keeper::Keeper;
 use crate::leader;
 use crate::metrics::schedule::ScheduleMeter;
 use crate::metrics::targets::TargetMeters;
@@ -79,7 +81,12 @@ pub async fn serve(file: PathBuf, build: Build, stop: CancellationToken) -> Resu
     descriptors::raise(config.targets.len());
     let clock = Clock::system();
     let meters = Arc::new(TargetMeters::default());
-    let (store, inbox, readers) = Store::new(clock, meters.clone());
+    let (terms, terms_reader) = watch::channel(Arc::new(Terms {
+        limits: config.history,
+        maintenance: config.maintenance.clone().into(),
+    }));
+    let (keeper, history, restored) = Keeper::open(&config.data_dir, clock, terms_reader.clone());
+    let (store, inbox, readers) = Store::new(clock, meters.clone(), restored);
     let schedule = ScheduleMeter::default();
     let reload = ReloadMeter::default();
     let (policy, policy_reader) = watch::channel(Arc::new(config.probe.clone()));
@@ -103,14 +110,17 @@ pub async fn serve(file: PathBuf, build: Build, stop: CancellationToken) -> Resu
             readers.clone(),
             clock,
             telling.clone(),
+            history.clone(),
             &schedule,
             &reload,
         )),
-        readers,
+        readers: readers.clone(),
         clock,
         build,
         policy: policy_reader,
         telling,
+        history,
+        maintenance: terms_reader,
         streams: Arc::new(Semaphore::new(api::STREAMS)),
         stop: stop.clone(),
     };
@@ -118,16 +128,18 @@ pub async fn serve(file: PathBuf, build: Build, stop: CancellationToken) -> Resu
     let end_store = CancellationToken::new();
     let store = tokio::spawn(store.run(end_store.clone()));
     let server = tokio::spawn(api::server::serve(listener, api::router(api), stop.clone()));
+    let keeper = tokio::spawn(keeper.run(readers, end_store.clone()));
     let notifier = tokio::spawn(notifier.run(end_store.clone()));
     say_hello(&file, &config);
 
     let sources = Sources::new(clock, inbox, schedule, hints);
-    let reloader = Reloader::new(file, clock, sources, reload, policy, wishes);
+    let reloader = Reloader::new(file, clock, sources, reload, policy, wishes, terms);
     reloader.run(config, &stop).await;
 
     end_store.cancel();
     ended("API", server).await;
     ended("notifier", notifier).await;
+    ended("history", keeper).await;
     ended("store", store).await;
     Ok(())
 }

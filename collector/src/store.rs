@@ -9,7 +9,7 @@ use std::time::Duration;
 use comind_model::event::Event;
 use comind_model::observation::Observation;
 use comind_model::snapshot::Snapshot;
-use comind_model::state::State;
+use comind_model::state::{Standing, State};
 use comind_model::target::Target;
 use comind_model::timestamp::Timestamp;
 use tokio::sync::{broadcast, mpsc, watch};
@@ -101,6 +101,7 @@ pub struct Store {
     inbox: mpsc::Receiver<Input>,
     states: Vec<Arc<State>>,
     index: HashMap<Arc<str>, usize>,
+    restored: HashMap<Arc<str>, Standing>,
     timeline: VecDeque<Arc<Event>>,
     seq: u64,
     complete: bool,
@@ -113,7 +114,13 @@ pub struct Store {
 
 impl Store {
     /// A store that knows nothing yet, the way to tell it, and its readers.
-    pub fn new(clock: Clock, meters: Arc<TargetMeters>) -> (Self, mpsc::Sender<Input>, Readers) {
+    ///
+    /// `restored` is how targets were when the process before ended.
+    pub fn new(
+        clock: Clock,
+        meters: Arc<TargetMeters>,
+        restored: HashMap<Arc<str>, Standing>,
+    ) -> (Self, mpsc::Sender<Input>, Readers) {
         let now = clock.now();
         // Starting at the calendar keeps numbers growing over a restart, so that a reader who
         // resumes with a number of the process before is never taken for an up-to-date one.
@@ -136,6 +143,7 @@ impl Store {
             inbox,
             states: Vec::new(),
             index: HashMap::new(),
+            restored,
             timeline: VecDeque::with_capacity(TIMELINE),
             seq,
             complete: false,
@@ -216,11 +224,21 @@ impl Store {
             None => {
                 self.meters.add(&target);
                 self.index.insert(target.name.clone(), self.states.len());
-                self.states
-                    .push(Arc::new(State::new(target, self.clock.now())));
+                let state = self.begin(target, self.clock.now());
+                self.states.push(state);
             }
         }
         self.observe(observation, None);
+    }
+
+    /// A state of which this process knows nothing yet.
+    fn begin(&mut self, target: Arc<Target>, now: Timestamp) -> Arc<State> {
+        let before = self.restored.remove(&target.name);
+        let mut state = State::new(target, now);
+        if let Some(standing) = before {
+            state.remember_before(standing);
+        }
+        Arc::new(state)
     }
 
     fn gone(&mut self, parent: &Arc<str>, parts: &[Arc<str>]) {
@@ -308,7 +326,7 @@ impl Store {
                     Arc::make_mut(&mut state).retarget(target);
                     state
                 }
-                _ => Arc::new(State::new(target, now)),
+                _ => self.begin(target, now),
             };
             self.states.push(state);
         }

@@ -117,6 +117,9 @@ pub struct State {
     started: Timestamp,
     latency: Option<Duration>,
     latencies: Vec<u32>,
+    good_looks: u64,
+    /// How it was when the process before ended, until the first verdict of this one.
+    before: Option<Standing>,
 }
 
 impl State {
@@ -142,6 +145,8 @@ impl State {
             started: now,
             latency: None,
             latencies: Vec::new(),
+            good_looks: 0,
+            before: None,
         }
     }
 
@@ -153,6 +158,12 @@ impl State {
     /// Takes over changed rules (thresholds, required) and keeps what was seen.
     pub fn retarget(&mut self, target: Arc<Target>) {
         self.target = target;
+    }
+
+    /// How it was when the process before ended. It stays unknown until it is looked at; but if
+    /// the first verdict is the same, it has been so since then.
+    pub fn remember_before(&mut self, standing: Standing) {
+        self.before = Some(standing);
     }
 
     /// How it is now.
@@ -178,6 +189,11 @@ impl State {
     /// How long the last good looks took, oldest first, in microseconds; at most [`LATENCIES`].
     pub fn latencies(&self) -> &[u32] {
         &self.latencies
+    }
+
+    /// How many good looks there were.
+    pub fn good_looks(&self) -> u64 {
+        self.good_looks
     }
 
     /// What the last good look, deep look and watch learned.
@@ -299,6 +315,7 @@ impl State {
 
     fn push_latency(&mut self, latency: Duration) {
         self.latency = Some(latency);
+        self.good_looks += 1;
         if self.latencies.len() == LATENCIES {
             self.latencies.remove(0);
         }
@@ -379,8 +396,10 @@ impl State {
         if from == health {
             return None;
         }
+        let before = self.before.take();
+        let same = before.filter(|before| before.health == health && before.since < now);
         self.standing.health = health;
-        self.standing.since = now;
+        self.standing.since = same.map_or(now, |before| before.since);
         Some(Event {
             seq,
             at: now,

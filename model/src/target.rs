@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::ledger::Objective;
 use crate::thresholds::Thresholds;
 
 /// One watched thing, as the rules need it.
@@ -28,6 +29,8 @@ pub struct Target {
     /// Targets without which this one cannot work: while one of them is down, nobody is told
     /// that this one is.
     pub depends_on: Arc<[Arc<str>]>,
+    /// Which share of the time it should work.
+    pub objective: Option<Objective>,
 }
 
 impl Target {
@@ -44,6 +47,7 @@ impl Target {
             watched: false,
             parent: None,
             depends_on: Arc::default(),
+            objective: None,
         }
     }
 

@@ -11,6 +11,7 @@ mod dns;
 mod elasticmq;
 mod events;
 mod faults;
+mod history;
 mod http;
 mod metrics;
 mod minio;

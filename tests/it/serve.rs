@@ -116,6 +116,11 @@ impl Serve {
         self.process.pid()
     }
 
+    /// Where `DATA` is.
+    pub(crate) fn data_dir(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
     /// The file of its config.
     pub(crate) fn config_file(&self) -> PathBuf {
         self.dir.path().join("comind.yaml")

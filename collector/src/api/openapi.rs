@@ -49,6 +49,17 @@ fn paths() -> Value {
             "alerts", "state", "Open alerts, why some are not told, and how the receivers fare",
             &json!({ "200": answer("What is open now.", "application/json", &reference("Alerts")) }),
         ) },
+        "/api/v1/history": { "get": history() },
+        "/api/v1/uptime": { "get": operation(
+            "uptime", "state", "Uptime, error budget and burn rates of every target",
+            &json!({ "200": answer("Worked out a few seconds ago.", "application/json", &json!({ "type": "object" })) }),
+        ) },
+        "/badge/{badge}": { "get": with_path("badge", "How a target is (`TARGET.svg`) or did (`TARGET/30d.svg`), as a picture", "image/svg+xml") },
+        "/feed.atom": { "get": operation(
+            "feed", "page", "The last outages as an Atom feed",
+            &json!({ "200": answer("The feed.", "application/atom+xml", &text()), "503": failure("Busy") }),
+        ) },
+        "/target/{target}": { "get": with_path("target", "The page of one target", "text/html") },
         "/api/v1/events": { "get": events() },
         "/api/v1/openapi.json": { "get": operation(
             "openapi", "state", "This document",
@@ -201,6 +212,45 @@ fn schemas() -> Value {
 
 fn object(properties: &Value, required: &[&str]) -> Value {
     json!({ "type": "object", "properties": properties, "required": required })
+}
+
+fn with_path(name: &str, summary: &str, content_type: &str) -> Value {
+    let answers = json!({
+        "200": answer("It.", content_type, &text()),
+        "404": answer("There is no such target.", "application/json", &reference("Error")),
+    });
+    let mut operation = operation(name, "page", summary, &answers);
+    operation["parameters"] =
+        json!([{ "name": name, "in": "path", "required": true, "schema": text() }]);
+    operation
+}
+
+fn history() -> Value {
+    let answers = json!({
+        "200": answer("Newest first.", "application/json", &json!({ "type": "object" })),
+        "400": answer("A time is none.", "application/json", &reference("Error")),
+        "503": failure("Busy"),
+    });
+    let mut history = operation(
+        "history",
+        "state",
+        "Transitions and outages of the past",
+        &answers,
+    );
+    let parameter = |name: &str, about: &str| json!({ "name": name, "in": "query", "description": about, "schema": text() });
+    history["parameters"] = json!([
+        parameter("target", "Only of this target."),
+        parameter(
+            "from",
+            "RFC 3339, or a time ago such as `-24h`, which is the default."
+        ),
+        parameter("to", "The same; now by default."),
+        parameter(
+            "limit",
+            "Transitions at most, 1,000 by default, up to 10,000; `more` says whether there are older ones."
+        ),
+    ]);
+    history
 }
 
 fn alerts() -> Value {

@@ -9,6 +9,7 @@ mod format;
 mod notices;
 mod overall;
 mod sparkline;
+pub mod target;
 mod text;
 mod tile;
 mod timeline;

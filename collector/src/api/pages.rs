@@ -1,11 +1,14 @@
 //! Serves the live page, its live part and its assets. Must not know how they look (`page`).
 
+use std::time::Duration;
+
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 
 use crate::api::problem::Problem;
 use crate::api::{Api, page};
+use crate::history::{Windows, query};
 
 /// The whole page.
 pub async fn whole(State(api): State<Api>) -> Html<String> {
@@ -13,6 +16,52 @@ pub async fn whole(State(api): State<Api>) -> Html<String> {
     let build = format!("{} {}", api.build.version, api.build.commit);
     let notices = notices(&api);
     Html(page::render(&snapshot, &notices, api.clock.now(), &build).into_string())
+}
+
+/// Outages on the page of one target.
+const OUTAGES: usize = 50;
+/// Transitions in which they are looked for.
+const LOOKED_AT: u32 = 1_000;
+/// Days on it.
+const DAYS: u32 = 90;
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// The page of one target.
+pub async fn target(State(api): State<Api>, Path(name): Path<String>) -> Response {
+    let snapshot = api.readers.snapshot();
+    let Some(state) = snapshot.target(&name).cloned() else {
+        return Problem::not_found("there is no such target", "the page at / lists all of them")
+            .into_response();
+    };
+    let now = api.clock.now();
+    let wishes = api.maintenance.borrow().clone();
+    let asked = name.clone();
+    let found = query::ask(&api.history, move |connection| {
+        let long = (now - DAY * DAYS, now + DAY);
+        let excluded = Windows::of(&wishes.maintenance, long).excluded(&asked);
+        let kept = query::transitions(connection, Some(&asked), long, LOOKED_AT)?;
+        let days = query::days(connection, &asked, DAYS, &excluded, now)?;
+        let latencies = query::latencies(connection, &asked, (now - DAY, now))?;
+        Ok((query::outages_in(&kept, now), days, latencies))
+    });
+    let (found, trouble) = match found.await {
+        Ok(found) => (found, None),
+        Err(error) => (Default::default(), Some(error)),
+    };
+    let (mut outages, days, latencies) = found;
+    outages.truncate(OUTAGES);
+    let report = api.history.report.borrow().clone();
+    let view = page::target::View {
+        state,
+        record: report.records.get(&*name).cloned(),
+        days,
+        outages,
+        latencies,
+        trouble: trouble.or_else(|| report.trouble.clone()),
+    };
+    // A proxy may serve us below a path of its own, so the way back is told step by step.
+    let base = "../".repeat(name.matches('/').count() + 1);
+    Html(page::target::document(&view, &base, now).into_string()).into_response()
 }
 
 /// Only the part that changes.

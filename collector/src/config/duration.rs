@@ -11,15 +11,21 @@ use serde::de::{Deserialize, Deserializer, Error};
 
 use super::suggest::shown;
 
-/// A duration: a whole number with its unit (`ms`, `s`, `m` or `h`).
+/// A duration: a whole number with its unit (`ms`, `s`, `m`, `h` or `d`).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Span(pub Duration);
 
 /// What a text has to look like.
-const PATTERN: &str = "^[0-9]{1,9}(ms|s|m|h)$";
+const PATTERN: &str = "^[0-9]{1,9}(ms|s|m|h|d)$";
 
 /// Each unit in milliseconds, largest first.
-const UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+const UNITS: [(&str, u64); 5] = [
+    ("d", 86_400_000),
+    ("h", 3_600_000),
+    ("m", 60_000),
+    ("s", 1_000),
+    ("ms", 1),
+];
 
 impl Span {
     /// So many milliseconds.
@@ -62,7 +68,7 @@ impl FromStr for Span {
 fn not_a_duration(text: &str) -> String {
     let shown = shown(text);
     format!(
-        "`{shown}` is no duration; write a whole number and ms, s, m or h, such as 250ms, 5s or 1h"
+        "`{shown}` is no duration; write a whole number and ms, s, m, h or d, such as 250ms, 5s or 1h"
     )
 }
 

@@ -15,6 +15,8 @@ use super::glob::glob;
 
 /// The longest maintenance.
 const LONGEST: std::time::Duration = std::time::Duration::from_secs(30 * 86_400);
+/// So many windows of one maintenance are counted; one every ten minutes over a month fits.
+pub const MOST_WINDOWS: usize = 5_000;
 
 /// One maintenance as it is written: once (`from`, `until`), or again and again (`schedule`,
 /// `duration`).
@@ -143,6 +145,33 @@ impl Maintenance {
                 }
             }
         }
+    }
+}
+
+impl Maintenance {
+    /// When it is on between two moments. At most [`MOST_WINDOWS`] of them.
+    pub fn between(&self, (from, to): (Timestamp, Timestamp)) -> Vec<(Timestamp, Timestamp)> {
+        let windows = match &self.when {
+            When::Once { from, until } => vec![(*from, *until)],
+            When::Again {
+                cron,
+                zone,
+                duration,
+            } => {
+                let Ok(start) = jiff::Timestamp::from_microsecond((from - *duration).as_micros())
+                else {
+                    return Vec::new();
+                };
+                cron.iter_after(start.to_zoned(zone.clone()))
+                    .map(|begun| Timestamp::from_micros(begun.timestamp().as_microsecond()))
+                    .take_while(|begun| *begun < to)
+                    .take(MOST_WINDOWS)
+                    .map(|begun| (begun, begun + *duration))
+                    .collect()
+            }
+        };
+        let inside = |(start, end): &(Timestamp, Timestamp)| *end > from && *start < to;
+        windows.into_iter().filter(inside).collect()
     }
 }
 

@@ -20,6 +20,7 @@ pub(super) const KEYS: &[&str] = &[
     "compat_metrics",
     "data_dir",
     "defaults",
+    "history",
     "maintenance",
     "notify",
     "probe",

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use comind_model::ledger::Objective;
 use comind_model::target::Target;
 use comind_model::thresholds::Thresholds;
 use schemars::JsonSchema;
@@ -56,6 +57,10 @@ pub struct Common {
     /// that this one is.
     #[serde(default)]
     pub depends_on: Vec<String>,
+    /// Which percentage of the time it should work, such as 99.9: what is left of the error budget
+    /// is then shown and exported.
+    #[schemars(range(min = 0, max = 100))]
+    pub slo: Option<f64>,
 }
 
 /// The keys of [`Common`].
@@ -68,6 +73,7 @@ pub(super) const COMMON: &[&str] = &[
     "kind",
     "name",
     "required",
+    "slo",
     "thresholds",
     "timeout",
 ];
@@ -289,6 +295,15 @@ impl<'a> Targets<'a> {
                 return None;
             }
         };
+        if let Some(percent) = common.slo
+            && Objective::percent(percent).is_none()
+        {
+            let node = section.get("slo").unwrap_or(&section);
+            let message =
+                format!("`slo` is {percent}, it must lie between 0 and 100, such as 99.9");
+            self.problems.push(node.error(message));
+            return None;
+        }
         let problems = Schedule::of(&common, self.defaults).problems(&section);
         let fine = named && problems.is_empty();
         self.problems.extend(problems);
@@ -347,6 +362,7 @@ impl<'a> Targets<'a> {
             thresholds: schedule.thresholds,
             stale_after: schedule.stale_after(),
             deep: built.probe.has_deep(),
+            objective: common.slo.and_then(Objective::percent),
             watched: built.probe.watch().is_some(),
             parent: None,
             depends_on: common

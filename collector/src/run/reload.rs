@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::config::probe_policy::ProbePolicy;
 use crate::config::{self, Config};
+use crate::history::Terms;
 use crate::metrics::ReloadMeter;
 use crate::notify::Wishes;
 use crate::run::sources::Sources;
@@ -31,6 +32,7 @@ pub struct Reloader {
     meter: ReloadMeter,
     policy: watch::Sender<Arc<ProbePolicy>>,
     wishes: watch::Sender<Arc<Wishes>>,
+    terms: watch::Sender<Arc<Terms>>,
     fingerprint: u64,
     files: Vec<PathBuf>,
     listen: Option<std::net::SocketAddr>,
@@ -45,6 +47,7 @@ impl Reloader {
         meter: ReloadMeter,
         policy: watch::Sender<Arc<ProbePolicy>>,
         wishes: watch::Sender<Arc<Wishes>>,
+        terms: watch::Sender<Arc<Terms>>,
     ) -> Self {
         Self {
             file,
@@ -53,6 +56,7 @@ impl Reloader {
             meter,
             policy,
             wishes,
+            terms,
             fingerprint: 0,
             files: Vec::new(),
             listen: None,
@@ -126,9 +130,15 @@ impl Reloader {
         self.files = config.files;
         self.fingerprint = self.print();
         self.policy.send_replace(Arc::new(config.probe));
+        let maintenance: Arc<[_]> = config.maintenance.into();
+        let terms = Terms {
+            limits: config.history,
+            maintenance: maintenance.clone(),
+        };
+        self.terms.send_replace(Arc::new(terms));
         let wishes = Wishes {
             notify: config.notify,
-            maintenance: config.maintenance.into(),
+            maintenance,
         };
         self.wishes.send_replace(Arc::new(wishes));
         self.sources.watch(config.targets).await;

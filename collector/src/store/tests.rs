@@ -58,7 +58,7 @@ impl Drop for Fixture {
 
 impl Fixture {
     fn start() -> Self {
-        let (store, inbox, readers) = Store::new(Clock::system(), Arc::default());
+        let (store, inbox, readers) = Store::new(Clock::system(), Arc::default(), HashMap::new());
         let stop = CancellationToken::new();
         tokio::spawn(store.run(stop.clone()));
         Self {

@@ -222,6 +222,28 @@ fn thresholds() -> impl Strategy<Value = Thresholds> {
     })
 }
 
+#[test]
+fn what_was_before_a_restart_goes_on_if_it_is_still_so() {
+    let began = start() - 100 * SECOND;
+    let standing = |health| Standing {
+        health,
+        reason: Reason::Refused,
+        message: String::new(),
+        since: began,
+    };
+    let since = |before, observation: &Observation| {
+        let mut state = State::new(target(false), start());
+        state.remember_before(standing(before));
+        assert_eq!(state.standing().health, Health::Unknown);
+        state.apply(observation, 1, start() + SECOND);
+        state.standing().since
+    };
+    let refused = bad(Depth::Look, Reason::Refused);
+    assert_eq!(since(Health::Down, &refused), began);
+    assert_eq!(since(Health::Up, &refused), start() + SECOND);
+    assert_eq!(since(Health::Up, &good(Depth::Look)), began);
+}
+
 proptest! {
     /// No transition is lost or made up: each starts where the one before ended, each is a
     /// change, and the last one is the state. So every down has had its end, or still is.

@@ -60,6 +60,7 @@ impl Sample {
             watched: false,
             parent: None,
             depends_on: Arc::default(),
+            objective: None,
         });
         let changed = NOW - Duration::from_secs(ago);
         let started = changed - Duration::from_secs(7200);

@@ -1,6 +1,8 @@
 //! One target: name, health in word and shape and colour, why and what to do, delay, facts.
 //! Must not decide by other targets.
 
+use std::fmt::Write as _;
+
 use comind_model::health::Health;
 use comind_model::reason::Reason;
 use comind_model::snapshot::Snapshot;
@@ -49,7 +51,7 @@ pub(super) fn small(state: &State) -> Markup {
         li class=(format!("tile small {}", standing.health)) id=(anchor(&state.target().name))
             data-name=(name(state)) data-kind=(state.target().kind) data-health=(standing.health) {
             (shape(standing.health))
-            h3 { bdi { (name(state)) } }
+            h3 { a href=(page_of(state)) { bdi { (name(state)) } } }
             p {
                 @match (standing.health, state.latency()) {
                     (Health::Up, Some(latency)) => { span class="unseen" { "up, " } (format::delay(latency)) },
@@ -58,6 +60,20 @@ pub(super) fn small(state: &State) -> Markup {
             }
         }
     }
+}
+
+/// Where its own page is.
+fn page_of(state: &State) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:/".contains(&byte);
+    let mut path = "target/".to_owned();
+    for byte in state.target().name.bytes() {
+        match plain(byte) {
+            true => path.push(char::from(byte)),
+            // Writing to a String cannot fail.
+            false => drop(write!(path, "%{byte:02X}")),
+        }
+    }
+    path
 }
 
 fn name(state: &State) -> String {
@@ -71,7 +87,7 @@ fn head(state: &State, now: Timestamp) -> Markup {
     html! {
         div class="head" {
             (shape(standing.health))
-            h3 { (super::name(&state.target().name, NAME)) }
+            h3 { a href=(page_of(state)) { (super::name(&state.target().name, NAME)) } }
             p class="word" { (text::capital(standing.health)) }
             p class="what" {
                 @if !same { (target.kind) " · " }

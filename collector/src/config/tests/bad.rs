@@ -90,7 +90,7 @@ const MISTAKES: &[Mistake] = &[
     },
     Mistake {
         config: "defaults:\n  interval: 10ms\n",
-        begins: "c.yaml:2:13: `interval`: 10ms is out of bounds; write 100ms to 24h",
+        begins: "c.yaml:2:13: `interval`: 10ms is out of bounds; write 100ms to 1d",
         says: &[],
     },
     Mistake {
