@@ -1,13 +1,15 @@
 //! Runs comind-ops beside its peers, on the same machine in the same run, and prints ratios.
 //! Losses are printed too. Nothing here passes or fails: a bench measures.
 //!
-//! `make bench-detection`, `make bench-alert`, `make bench-cost`, `make bench-schedule`, `make bench-scrape`.
+//! `make bench-detection`, `make bench-alert`, `make bench-cost`, `make bench-schedule`, `make bench-scrape`,
+//! `make bench-page`.
 
 mod alert;
 mod backend;
 mod cost;
 mod detection;
 mod figures;
+mod page;
 mod rivals;
 mod schedule;
 mod scrape;
@@ -28,10 +30,11 @@ fn main() -> Result<()> {
         "detection" => runtime.block_on(detection::run(count.unwrap_or(30))),
         "alert" => runtime.block_on(alert::run(count.unwrap_or(30))),
         "cost" => runtime.block_on(cost::run()),
+        "page" => runtime.block_on(page::run()),
         "schedule" => runtime.block_on(schedule::run()),
         "scrape" => runtime.block_on(scrape::run()),
         other => bail!(
-            "`{other}` is no bench; give detection [KILLS], alert [KILLS], cost, schedule or scrape"
+            "`{other}` is no bench; give detection [KILLS], alert [KILLS], cost, page, schedule or scrape"
         ),
     }
 }

@@ -38,11 +38,42 @@ const BUDGET: Duration = Duration::from_secs(30 * 86_400);
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Record {
     /// For each of [`WINDOWS`]: good time as a share of the known, 0 to 1; null while none is known.
+    #[serde(serialize_with = "by_name")]
     pub uptime: [(&'static str, Option<f64>); 4],
     /// What is left of the error budget, 1 to 0 and below; null without an objective.
     pub budget_left: Option<f64>,
     /// For each of [`BURN`]: how many times faster than allowed the budget is used.
+    #[serde(serialize_with = "by_name")]
     pub burn: Option<[(&'static str, Option<f64>); 7]>,
+}
+
+/// Windows as a map, in their order.
+fn by_name<'a, W, S>(windows: &'a W, serializer: S) -> Result<S::Ok, S::Error>
+where
+    W: Windows<'a>,
+    S: serde::Serializer,
+{
+    match windows.each() {
+        Some(each) => serializer.collect_map(each.iter().copied()),
+        None => serializer.serialize_none(),
+    }
+}
+
+/// Either form in which windows stand in a [`Record`].
+trait Windows<'a> {
+    fn each(&'a self) -> Option<&'a [(&'static str, Option<f64>)]>;
+}
+
+impl<'a, const N: usize> Windows<'a> for [(&'static str, Option<f64>); N] {
+    fn each(&'a self) -> Option<&'a [(&'static str, Option<f64>)]> {
+        Some(self)
+    }
+}
+
+impl<'a, const N: usize> Windows<'a> for Option<[(&'static str, Option<f64>); N]> {
+    fn each(&'a self) -> Option<&'a [(&'static str, Option<f64>)]> {
+        self.as_ref().map(<[_; N]>::as_slice)
+    }
 }
 
 impl Record {

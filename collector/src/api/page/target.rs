@@ -96,7 +96,7 @@ fn figures(record: &Record) -> Markup {
     html! {
         section aria-labelledby="uptime" {
             h2 id="uptime" { "Uptime" }
-            dl class="figures" {
+            dl class="uptimes" {
                 @for (window, share) in &record.uptime {
                     div { dt { (window) } dd { @match share { Some(share) => (percent(*share)), None => "–" } } }
                 }
