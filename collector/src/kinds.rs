@@ -7,7 +7,9 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::DeserializeOwned;
 
 use crate::config::node::{Node, NodeError};
-use crate::probe::{Probe, argocd, dns, elasticmq, http, minio, postgresql, redis, tcp, tls};
+use crate::probe::{
+    Probe, argocd, dns, elasticmq, http, kubernetes, minio, postgresql, redis, tcp, tls,
+};
 
 /// Every kind. A new one is its file in `probe/` and a line here.
 pub const KINDS: &[Kind] = &[
@@ -16,6 +18,7 @@ pub const KINDS: &[Kind] = &[
     redis::KIND,
     elasticmq::KIND,
     argocd::KIND,
+    kubernetes::KIND,
     http::KIND,
     tcp::KIND,
     tls::KIND,

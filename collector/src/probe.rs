@@ -9,6 +9,7 @@ pub mod dns;
 pub mod elasticmq;
 pub mod failure;
 pub mod http;
+pub mod kubernetes;
 pub mod minio;
 pub mod postgresql;
 pub mod redis;

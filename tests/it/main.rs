@@ -13,6 +13,7 @@ mod events;
 mod faults;
 mod history;
 mod http;
+mod kubernetes;
 mod metrics;
 mod minio;
 mod names;
