@@ -77,7 +77,7 @@ fuzz: ## Fuzz each target for FUZZ_SECONDS (needs cargo-fuzz; fuzz/README.md)
 	@$(FUZZ) config fuzz/corpus/config fuzz/seeds/config -- -max_total_time=$(FUZZ_SECONDS) -dict=fuzz/yaml.dict -timeout=10 -rss_limit_mb=2048
 	@$(FUZZ) last_event_id -- -max_total_time=$(FUZZ_SECONDS)
 
-.PHONY: bench-detection bench-cost bench-schedule bench-scrape bench-alert bench-page
+.PHONY: bench-detection bench-cost bench-schedule bench-scrape bench-alert bench-page bench-watch
 bench-detection: setup-bench release ## Delay from a fault to the event, beside the exporters
 	@$(CARGO) run --release --locked -p comind-bench -- detection
 bench-cost: setup-bench release ## CPU and memory per probe, beside the exporters
@@ -90,3 +90,5 @@ bench-alert: setup-bench release ## Delay from a kill to the alert in Alertmanag
 	@$(CARGO) run --release --locked -p comind-bench -- alert
 bench-page: release ## What the live page costs with 500 targets and 10,000 transitions
 	@$(CARGO) run --release --locked -p comind-bench -- page
+bench-watch: setup-bench release ## Delay from a change of an Argo CD application to the event
+	@$(CARGO) run --release --locked -p comind-bench -- watch

@@ -2,7 +2,7 @@
 //! Losses are printed too. Nothing here passes or fails: a bench measures.
 //!
 //! `make bench-detection`, `make bench-alert`, `make bench-cost`, `make bench-schedule`, `make bench-scrape`,
-//! `make bench-page`.
+//! `make bench-page`, `make bench-watch`.
 
 mod alert;
 mod backend;
@@ -14,6 +14,7 @@ mod rivals;
 mod schedule;
 mod scrape;
 mod subject;
+mod watch;
 
 use anyhow::{Result, bail};
 
@@ -31,10 +32,11 @@ fn main() -> Result<()> {
         "alert" => runtime.block_on(alert::run(count.unwrap_or(30))),
         "cost" => runtime.block_on(cost::run()),
         "page" => runtime.block_on(page::run()),
+        "watch" => runtime.block_on(watch::run()),
         "schedule" => runtime.block_on(schedule::run()),
         "scrape" => runtime.block_on(scrape::run()),
         other => bail!(
-            "`{other}` is no bench; give detection [KILLS], alert [KILLS], cost, page, schedule or scrape"
+            "`{other}` is no bench; give detection [KILLS], alert [KILLS], cost, page, watch, schedule or scrape"
         ),
     }
 }

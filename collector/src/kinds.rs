@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use crate::config::node::{Node, NodeError};
 use crate::probe::{
-    Probe, argocd, dns, elasticmq, http, kubernetes, minio, postgresql, redis, tcp, tls,
+    Probe, argocd, dns, docker, elasticmq, http, kubernetes, minio, postgresql, redis, tcp, tls,
 };
 
 /// Every kind. A new one is its file in `probe/` and a line here.
@@ -19,6 +19,7 @@ pub const KINDS: &[Kind] = &[
     elasticmq::KIND,
     argocd::KIND,
     kubernetes::KIND,
+    docker::KIND,
     http::KIND,
     tcp::KIND,
     tls::KIND,

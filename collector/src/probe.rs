@@ -6,6 +6,7 @@
 pub mod argocd;
 pub mod canary;
 pub mod dns;
+pub mod docker;
 pub mod elasticmq;
 pub mod failure;
 pub mod http;

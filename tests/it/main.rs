@@ -8,6 +8,7 @@ mod argocd;
 mod chaos;
 mod disk;
 mod dns;
+mod docker;
 mod elasticmq;
 mod events;
 mod faults;

@@ -17,12 +17,7 @@ use crate::clock::Clock;
 use crate::kube::feed::{Feed, Told};
 use crate::probe::Seen;
 use crate::probe::failure::Failure;
-use crate::source::watch::Teller;
-
-/// The hint that a watch told of a change.
-pub const WATCH: &str = "watch";
-/// The hint that a watch broke off.
-pub const WATCH_BROKEN: &str = "watch_broken";
+use crate::source::watch::{Teller, WATCH, WATCH_BROKEN};
 
 /// Objects that may wait to be told.
 const WAITING: usize = 256;

@@ -186,13 +186,13 @@ impl Kubernetes {
                     taker.take::<Node>(Api::all(client.clone()), "nodes".to_owned(), None);
                 }
                 Resource::Deployments => {
-                    self.in_namespaces::<Deployment>(client, "deployments", taker)
+                    self.in_namespaces::<Deployment>(client, "deployments", taker);
                 }
                 Resource::Statefulsets => {
                     self.in_namespaces::<StatefulSet>(client, "stateful sets", taker);
                 }
                 Resource::Daemonsets => {
-                    self.in_namespaces::<DaemonSet>(client, "daemon sets", taker)
+                    self.in_namespaces::<DaemonSet>(client, "daemon sets", taker);
                 }
                 Resource::Pods => self.in_namespaces::<Pod>(client, "pods", taker),
             }

@@ -22,6 +22,11 @@ use crate::source::backoff::Backoff;
 use crate::source::hints::Hints;
 use crate::store::Input;
 
+/// The hint that a watch told of a change.
+pub const WATCH: &str = "watch";
+/// The hint that a watch broke off.
+pub const WATCH_BROKEN: &str = "watch_broken";
+
 /// Something that tells by itself what happens, such as a watch of the Kubernetes API.
 pub trait Watch: Send {
     /// Sees the whole once ([`Teller::begin`], [`Teller::part`] for each, [`Teller::finish`]),

@@ -2,6 +2,7 @@
 
 mod account;
 mod definitions;
+pub mod watching;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

@@ -258,7 +258,7 @@ mod tests {
         }
     }
 
-    fn pod_of(status: Value) -> String {
+    fn pod_of(status: &Value) -> String {
         let object = json!({ "metadata": { "name": "p" }, "status": status });
         word(&pod(&serde_json::from_value(object).unwrap()))
     }
@@ -274,33 +274,36 @@ mod tests {
 
     #[test]
     fn pods_that_cannot_run_are_down_by_their_reason() {
-        assert_eq!(pod_of(waiting("CrashLoopBackOff", None)), "down crash_loop");
         assert_eq!(
-            pod_of(waiting("CrashLoopBackOff", Some("OOMKilled"))),
+            pod_of(&waiting("CrashLoopBackOff", None)),
+            "down crash_loop"
+        );
+        assert_eq!(
+            pod_of(&waiting("CrashLoopBackOff", Some("OOMKilled"))),
             "down oom_killed"
         );
-        assert_eq!(pod_of(waiting("ErrImagePull", None)), "down image_pull");
+        assert_eq!(pod_of(&waiting("ErrImagePull", None)), "down image_pull");
         assert_eq!(
-            pod_of(waiting("CreateContainerConfigError", None)),
+            pod_of(&waiting("CreateContainerConfigError", None)),
             "down container_config"
         );
         assert_eq!(
-            pod_of(waiting("ContainerCreating", None)),
+            pod_of(&waiting("ContainerCreating", None)),
             "degraded progressing"
         );
         let condition = |kind: &str, status: &str, reason: &str| json!({ "conditions": [{ "type": kind, "status": status, "reason": reason }] });
         assert_eq!(
-            pod_of(condition("PodScheduled", "False", "Unschedulable")),
+            pod_of(&condition("PodScheduled", "False", "Unschedulable")),
             "down unschedulable"
         );
-        assert_eq!(pod_of(condition("Ready", "True", "")), "up");
+        assert_eq!(pod_of(&condition("Ready", "True", "")), "up");
         assert_eq!(
-            pod_of(condition("Ready", "False", "")),
+            pod_of(&condition("Ready", "False", "")),
             "degraded not_ready"
         );
-        assert_eq!(pod_of(json!({ "phase": "Succeeded" })), "up");
+        assert_eq!(pod_of(&json!({ "phase": "Succeeded" })), "up");
         assert_eq!(
-            pod_of(json!({ "phase": "Failed", "reason": "Evicted" })),
+            pod_of(&json!({ "phase": "Failed", "reason": "Evicted" })),
             "down exited"
         );
     }
@@ -317,18 +320,21 @@ mod tests {
 
     #[test]
     fn nodes_are_down_when_they_are_not_ready() {
-        let of = |conditions: Value| {
+        let of = |conditions: &Value| {
             let object = json!({ "metadata": {}, "status": { "conditions": conditions } });
             word(&node(&serde_json::from_value(object).unwrap()))
         };
         let condition = |kind: &str, status: &str| json!({ "type": kind, "status": status });
-        assert_eq!(of(json!([condition("Ready", "True")])), "up");
-        assert_eq!(of(json!([condition("Ready", "Unknown")])), "down not_ready");
+        assert_eq!(of(&json!([condition("Ready", "True")])), "up");
+        assert_eq!(
+            of(&json!([condition("Ready", "Unknown")])),
+            "down not_ready"
+        );
         let pressed = json!([
             condition("Ready", "True"),
             condition("DiskPressure", "True")
         ]);
-        assert_eq!(of(pressed), "degraded node_pressure");
-        assert_eq!(of(json!([])), "degraded not_ready");
+        assert_eq!(of(&pressed), "degraded node_pressure");
+        assert_eq!(of(&json!([])), "degraded not_ready");
     }
 }
