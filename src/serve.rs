@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
+use comind_collector::lease::keep::Place;
 use comind_collector::metrics::Build;
 use comind_collector::run;
 use tokio::signal::unix::{SignalKind, signal};
@@ -15,6 +16,12 @@ pub(crate) struct Serve {
     /// The configuration
     #[arg(long, env = "COMIND_CONFIG", value_name = "FILE")]
     config: PathBuf,
+    /// With several replicas: the Kubernetes Lease that says which of them tells people of outages
+    #[arg(long, env = "COMIND_LEASE", value_name = "NAMESPACE/NAME")]
+    lease: Option<Place>,
+    /// A kubeconfig for the lease; without one, the service account of the pod that this runs in
+    #[arg(long, value_name = "FILE", requires = "lease")]
+    lease_kubeconfig: Option<PathBuf>,
 }
 
 impl Serve {
@@ -42,7 +49,11 @@ impl Serve {
             version: env!("CARGO_PKG_VERSION"),
             commit: env!("COMIND_COMMIT"),
         };
-        let served = run::serve(self.config, build, shutdown).await;
+        let lease = self.lease.map(|lease| Place {
+            kubeconfig: self.lease_kubeconfig,
+            ..lease
+        });
+        let served = run::serve(self.config, lease, build, shutdown).await;
         listener.abort();
         Ok(served?)
     }

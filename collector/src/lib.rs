@@ -9,6 +9,7 @@ pub mod history;
 pub mod kinds;
 pub mod kube;
 pub mod leader;
+pub mod lease;
 pub mod metrics;
 pub mod net;
 pub mod notify;

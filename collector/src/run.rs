@@ -21,12 +21,13 @@ use crate::clock::Clock;
 use crate::config::{self, Config, ConfigError};
 use crate::history::Terms;
 use crate::history::keeper::Keeper;
-use crate::leader;
+use crate::leader::{self, Leads};
+use crate::lease::{self, keep::Place};
 use crate::metrics::schedule::ScheduleMeter;
 use crate::metrics::targets::TargetMeters;
 use crate::metrics::{Build, Metrics, ReloadMeter};
 use crate::notify::Wishes;
-use crate::notify::notifier::{Notifier, Parts};
+use crate::notify::notifier::{Handover, Notifier, Parts};
 use crate::notify::outbox::Outbox;
 use crate::run::reload::Reloader;
 use crate::run::sources::Sources;
@@ -75,7 +76,14 @@ impl std::error::Error for ServeError {}
 ///
 /// # Errors
 /// When it cannot start: a bad config, a taken address.
-pub async fn serve(file: PathBuf, build: Build, stop: CancellationToken) -> Result<(), ServeError> {
+///
+/// With a lease, only the replica that holds it tells people of outages.
+pub async fn serve(
+    file: PathBuf,
+    lease: Option<Place>,
+    build: Build,
+    stop: CancellationToken,
+) -> Result<(), ServeError> {
     let config = config::load(&file).map_err(ServeError::Config)?;
     let listener = listen(config.api.listen).await?;
     descriptors::raise(config.targets.len());
@@ -95,13 +103,16 @@ pub async fn serve(file: PathBuf, build: Build, stop: CancellationToken) -> Resu
         maintenance: config.maintenance.clone().into(),
     }));
     let hints = Hints::default();
+    let (leads, handover, lease) = leadership(lease);
+    let lease = lease.map(|lease| tokio::spawn(lease.run(stop.clone())));
     let (notifier, telling) = Notifier::new(Parts {
         readers: readers.clone(),
         clock,
         hints: hints.clone(),
         wishes: wishes_reader,
-        leads: leader::always(),
+        leads,
         outbox: Outbox::open(&config.data_dir),
+        handover,
     });
     let api = Api {
         metrics: Arc::new(Metrics::new(
@@ -138,10 +149,32 @@ pub async fn serve(file: PathBuf, build: Build, stop: CancellationToken) -> Resu
 
     end_store.cancel();
     ended("API", server).await;
+    if let Some(lease) = lease {
+        ended("lease", lease).await;
+    }
     ended("notifier", notifier).await;
     ended("history", keeper).await;
     ended("store", store).await;
     Ok(())
+}
+
+/// Who tells: this process alone, or whichever replica holds the lease.
+fn leadership(lease: Option<Place>) -> (Leads, Option<Handover>, Option<lease::keep::Keeper>) {
+    let Some(place) = lease else {
+        return (leader::always(), None, None);
+    };
+    let (told, told_reader) = watch::channel(String::new());
+    let (found, found_reader) = watch::channel(String::new());
+    let handover = lease::keep::Handover {
+        told: told_reader,
+        found,
+    };
+    let (keeper, leads) = lease::keep::Keeper::new(place, handover);
+    let handover = Handover {
+        told,
+        found: found_reader,
+    };
+    (leads, Some(handover), Some(keeper))
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {

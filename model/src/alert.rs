@@ -243,6 +243,20 @@ impl Book {
         }
     }
 
+    /// These were told by the one before: they are open under the ids that it gave them, and
+    /// their ends will be told even if they are over by now.
+    pub fn adopt(&mut self, told: Vec<Alert>) {
+        for alert in told {
+            let open = Open {
+                told: true,
+                muted: None,
+                flapping: false,
+                alert,
+            };
+            self.open.insert(open.alert.target.clone(), open);
+        }
+    }
+
     /// Compares what is open with what should be, and says what is to be told.
     pub fn turn(
         &mut self,

@@ -15,6 +15,7 @@ mod faults;
 mod history;
 mod http;
 mod kubernetes;
+mod lease;
 mod metrics;
 mod minio;
 mod names;

@@ -73,7 +73,25 @@ impl Serve {
         .await
     }
 
+    /// As [`start_with`](Self::start_with), as one of several replicas that share a lease.
+    pub(crate) async fn start_leased(config: &str, kubeconfig: &Path) -> Result<Self> {
+        let kubeconfig = kubeconfig.display().to_string();
+        let more = ["--lease-kubeconfig", &kubeconfig];
+        Self::launch_with(config, &more, |dir| {
+            Launch::new(PROGRAM.into(), dir).env("COMIND_LEASE", "default/comind-ops")
+        })
+        .await
+    }
+
     async fn launch(config: &str, program: impl FnOnce(&Path) -> Launch) -> Result<Self> {
+        Self::launch_with(config, &[], program).await
+    }
+
+    async fn launch_with(
+        config: &str,
+        more: &[&str],
+        program: impl FnOnce(&Path) -> Launch,
+    ) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("ops-").tempdir()?;
         let port = Port::free()?;
         let file = dir.path().join("comind.yaml");
@@ -82,6 +100,7 @@ impl Serve {
         let launch = program(dir.path())
             .args(["serve", "--config"])
             .arg(&file)
+            .args(more.iter().copied())
             .env("NO_COLOR", "1");
         let process = Process::spawn(&launch)?;
         let mut serve = Self {

@@ -51,6 +51,17 @@ pub struct Parts {
     pub leads: Leads,
     /// What survives a restart.
     pub outbox: Outbox,
+    /// What passes from one leader to the next, where there are several.
+    pub handover: Option<Handover>,
+}
+
+/// What passes from one leader to the next: the alerts that were told, as JSON.
+#[derive(Debug)]
+pub struct Handover {
+    /// Ours, for the next one.
+    pub told: watch::Sender<String>,
+    /// Those of the one before, when we begin to lead.
+    pub found: watch::Receiver<String>,
 }
 
 /// The one that decides.
@@ -162,6 +173,7 @@ impl Notifier {
         let leads = *self.parts.leads.borrow();
         if leads && !std::mem::replace(&mut self.led, leads) {
             self.book.take_over();
+            self.adopt();
         }
         self.led = leads;
         let now = self.parts.clock.now();
@@ -175,11 +187,27 @@ impl Notifier {
         self.resolved.extend(resolutions);
         self.resolved
             .retain(|(_, at)| now.since(*at) < RESOLVED_FOR);
-        if !notices.is_empty() && leads {
+        if !leads {
+            // Another one tells: what we once said must not be said again.
+            self.desired.send_replace(Arc::default());
+        } else if !notices.is_empty() {
             self.publish_desired();
         }
         self.keep(if leads { &notices } else { &[] }, now).await;
         self.show();
+    }
+
+    fn adopt(&mut self) {
+        let Some(handover) = &mut self.parts.handover else {
+            return;
+        };
+        let text = handover.found.borrow_and_update().clone();
+        match serde_json::from_str::<Vec<Alert>>(&text) {
+            Ok(told) => self.book.adopt(told),
+            Err(_) if text.is_empty() => {}
+            Err(error) => tracing::warn!("what the leader before had told cannot be read: {error}"),
+        }
+        self.publish_desired();
     }
 
     /// What Alertmanagers should know. They are told before anything is written to disk.
@@ -191,6 +219,10 @@ impl Notifier {
             let same = |other: &&Alert| other.target == alert.target && other.name == alert.name;
             firing.iter().any(|open| same(&open))
         };
+        if let Some(handover) = &self.parts.handover {
+            let text = serde_json::to_string(&firing).unwrap_or_default();
+            handover.told.send_replace(text);
+        }
         let resolved = self.resolved.iter().filter(|(alert, _)| !again(alert));
         let resolved = resolved.cloned().collect();
         self.desired

@@ -229,6 +229,32 @@ fn a_required_target_of_which_nothing_is_known_is_told_of() {
 }
 
 #[test]
+fn a_new_leader_goes_on_under_the_ids_of_the_one_before() {
+    let mut world = World::new(vec![
+        target("a", true, &[]),
+        target("b", true, &[]),
+        target("c", true, &[]),
+    ]);
+    world.step(&[true, true, true]);
+    world.step(&[false, false, false]);
+    let mut told: Vec<_> = world.book.open().map(|open| open.alert.clone()).collect();
+    told.pop();
+    told.iter_mut()
+        .for_each(|alert| alert.id.push_str("-of-the-first"));
+    world.step(&[false, true, false]);
+    world.book.take_over();
+    world.book.adopt(told);
+    // b ended meanwhile, c was never told of.
+    assert_eq!(world.turn(), ["b resolved", "c RequiredServiceDown"]);
+    let ids: Vec<_> = world
+        .book
+        .open()
+        .map(|open| open.alert.id.ends_with("-of-the-first"))
+        .collect();
+    assert_eq!(ids, [true, false]);
+}
+
+#[test]
 fn what_is_no_longer_watched_is_resolved() {
     let mut world = World::new(vec![target("db", true, &[])]);
     world.step(&[true]);
