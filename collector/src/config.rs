@@ -37,6 +37,7 @@ use self::probe_policy::ProbePolicy;
 use self::sections::{Api, Defaults, Proxy};
 use self::target::{TargetConfig, Targets};
 use crate::history::Limits;
+use crate::notify::post::Poster;
 
 /// The largest config file.
 const MAX_BYTES: u64 = 8 * 1024 * 1024;
@@ -253,9 +254,15 @@ impl Reader {
         let read = node.read::<Notify>().and_then(|mut notify| {
             let receivers = notify.alertmanager.iter_mut().chain(&mut notify.webhooks);
             for receiver in receivers {
-                receiver
-                    .take_secret()
-                    .map_err(|problem| node.error(problem))?;
+                let usable = receiver.take_secret().and_then(|()| {
+                    let poster = Poster::new(receiver, "");
+                    poster.map(drop)
+                });
+                // Only the host: a path may hold a token.
+                usable.map_err(|problem| {
+                    let host = receiver.url.host();
+                    node.error(format!("the receiver at {host}: {problem}"))
+                })?;
             }
             match notify.problem() {
                 Some(problem) => Err(node.error(problem)),

@@ -83,10 +83,7 @@ impl Access {
 }
 
 fn check(file: &Path, context: Option<&str>) -> Result<(), String> {
-    let config = Kubeconfig::read_from(file).map_err(|error| {
-        let path = file.display();
-        format!("failed to read the `kubeconfig` {path}: {error}")
-    })?;
+    let config = Kubeconfig::read_from(file).map_err(|error| format!("`kubeconfig`: {error}"))?;
     let wanted = context.or(config.current_context.as_deref());
     let Some(wanted) = wanted else {
         return Err("the `kubeconfig` has no current context; name a `context`".to_owned());

@@ -185,12 +185,14 @@ impl Notifier {
             Notice::Firing(_) => None,
         });
         self.resolved.extend(resolutions);
+        let before = self.resolved.len();
         self.resolved
             .retain(|(_, at)| now.since(*at) < RESOLVED_FOR);
+        let told_enough = self.resolved.len() < before;
         if !leads {
             // Another one tells: what we once said must not be said again.
             self.desired.send_replace(Arc::default());
-        } else if !notices.is_empty() {
+        } else if told_enough || !notices.is_empty() {
             self.publish_desired();
         }
         self.keep(if leads { &notices } else { &[] }, now).await;

@@ -14,6 +14,51 @@ struct Mistake {
 
 const MISTAKES: &[Mistake] = &[
     Mistake {
+        config: "notify: { alertmanager: [\"ftp://am:1\"] }\n",
+        begins: "c.yaml:1:9: `notify`: the receiver at am: the URL's scheme is `ftp`",
+        says: &["https://"],
+    },
+    Mistake {
+        config: "notify: { webhooks: [{ url: \"http://h/t0ken\", secret_file: /no/such }] }\n",
+        begins: "c.yaml:1:9: `notify`: the receiver at h: secret file /no/such does not exist",
+        says: &[],
+    },
+    Mistake {
+        config: "notify: { resend: 10ms }\n",
+        begins: "c.yaml:1:9: `notify`: `resend`: 10ms is out of bounds; write 1s to 1d",
+        says: &[],
+    },
+    Mistake {
+        config: "maintenance:\n  - { name: m, targets: [a], schedule: often, duration: 1h }\n",
+        begins: "c.yaml:2:5: `maintenance`: `schedule` is no cron pattern",
+        says: &["0 3 * * SUN"],
+    },
+    Mistake {
+        config: "history: { max_mib: 1 }\n",
+        begins: "c.yaml:1:10: `history`: `max_mib` is 1, it must be 8 to 65536",
+        says: &[],
+    },
+    Mistake {
+        config: "targets:\n  - { name: a, kind: tcp, url: tcp://h:1, slo: 100 }\n",
+        begins: "c.yaml:2:48: target `a`: `slo` is 100, it must lie between 0 and 100",
+        says: &[],
+    },
+    Mistake {
+        config: "targets:\n  - { name: a, kind: tcp, url: tcp://h:1, depends_on: [b] }\n",
+        begins: "c.yaml:2:56: target `a`: `depends_on` names `b`, which is no target",
+        says: &[],
+    },
+    Mistake {
+        config: "targets:\n  - { name: a, kind: tcp, url: tcp://h:1, depends_on: [a] }\n",
+        begins: "c.yaml:2:56: target `a`: it would depend on itself through `a`",
+        says: &[],
+    },
+    Mistake {
+        config: "targets:\n  - { name: k, kind: argocd, kubeconfig: /no/such }\n",
+        begins: "c.yaml:2:42: target `k`: `kubeconfig`: failed to read",
+        says: &["/no/such"],
+    },
+    Mistake {
         config: "targets: []\napii: {}\n",
         begins: "c.yaml:2:1: unknown key `apii`; did you mean `api`?",
         says: &["`targets`"],
