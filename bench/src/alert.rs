@@ -16,6 +16,10 @@ use crate::subject::Subject;
 
 /// Longer than any of the two should take.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How often each is asked: as finely as its delay needs, because every question is a connection,
+/// and this machine has only so many ports.
+const FINE: Duration = Duration::from_millis(1);
+const COARSE: Duration = Duration::from_millis(20);
 /// The fastest that this Prometheus can be told to be.
 const RULE: &str = "groups: [{ name: pg, interval: 1s, rules: [{ alert: PostgresqlDown, expr: 'pg_up == 0 or up == 0', for: 0s }] }]\n";
 
@@ -50,10 +54,11 @@ pub(crate) async fn run(kills: usize) -> Result<()> {
             Ok(())
         })
         .await?;
-        until(&ours, false).await?;
-        until(&theirs, false).await?;
+        until(&ours, false, COARSE).await?;
+        until(&theirs, false, COARSE).await?;
         let at = postgres.kill()?;
-        let (our, their) = tokio::try_join!(until(&ours, true), until(&theirs, true))?;
+        let (our, their) =
+            tokio::try_join!(until(&ours, true, FINE), until(&theirs, true, COARSE))?;
         our_delays.push_ms(our - at);
         their_delays.push_ms(their - at);
         postgres.restart().await?;
@@ -86,15 +91,14 @@ pub(crate) async fn run(kills: usize) -> Result<()> {
 }
 
 /// The moment at which an Alertmanager has an alert, or none.
-async fn until(alertmanager: &Alertmanager, some: bool) -> Result<Instant> {
+async fn until(alertmanager: &Alertmanager, some: bool, every: Duration) -> Result<Instant> {
     let poll = async {
         loop {
             let alerts: Vec<Value> = alertmanager.alerts().await?;
             if alerts.is_empty() != some {
                 return anyhow::Ok(Instant::now());
             }
-            // Asked again at once: the answer's own time is the resolution.
-            tokio::task::yield_now().await;
+            tokio::time::sleep(every).await;
         }
     };
     timeout(PATIENCE, poll)
