@@ -43,7 +43,11 @@ pub(crate) async fn run(kills: usize) -> Result<()> {
         "{{ name: db, kind: postgresql, required: true, url: \"{}\", interval: 1s, timeout: 1s }}",
         postgres.url()
     );
-    let notify = format!("notify: {{ alertmanager: [\"{}\"] }}\n", ours.url());
+    // Kills one after the other are no flapping that anybody wants to be spared.
+    let notify = format!(
+        "notify: {{ alertmanager: [\"{}\"], flapping: {{ start: 250, stop: 1 }} }}\n",
+        ours.url()
+    );
     let subject = Subject::start_with(&notify, &[target]).await?;
     say(&format!("postgresql: {kills} kills"));
     let (mut our_delays, mut their_delays) = (Samples::default(), Samples::default());
