@@ -7,6 +7,7 @@ use comind_peers::redis::Redis;
 use comind_peers::wait::wait_for;
 use tokio::net::TcpListener;
 
+use crate::disk::SmallDisk;
 use crate::receiver::{Posted, Receiver};
 use crate::serve::{LATER, SOON, Serve, hides};
 
@@ -190,6 +191,41 @@ async fn nothing_is_lost_while_the_receiver_refuses_and_we_are_killed() -> Resul
             "{of:?}"
         );
     }
+    Ok(())
+}
+
+/// A message that the disk did not take is not forgotten: it is told when there is room again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_delays_what_is_told_and_loses_none_of_it() -> Result<()> {
+    let disk = SmallDisk::new(None)?;
+    let receiver = Receiver::start().await?;
+    let mut redis = Redis::start().await?;
+    let item = format!(
+        "name: cache, kind: redis, required: true, url: \"{}\"",
+        redis.url()
+    );
+    let data = disk.place().join("data").display().to_string();
+    let text = config(&receiver, &[item]).replace("DATA", &data);
+    let serve = Serve::start_with(&text).await?;
+    serve.until_up("cache").await?;
+    disk.fill()?;
+    redis.kill()?;
+    let waited = wait_for("the page to say that nothing is kept", LATER, async || {
+        let page = serve.get("/").await?;
+        ensure!(page.contains("would not survive a restart"), "it does not");
+        Ok(())
+    });
+    waited.await.map_err(|error| serve.blame(error))?;
+    ensure!(receiver.posted().is_empty(), "told before it was kept");
+    disk.free()?;
+    let posted = receiver.until(1, LATER).await?;
+    ensure!(words(&posted) == ["cache firing"], "{posted:?}");
+    redis.restart().await?;
+    let posted = receiver.until(2, LATER).await?;
+    ensure!(
+        words(&posted) == ["cache firing", "cache resolved"],
+        "{posted:?}"
+    );
     Ok(())
 }
 

@@ -64,12 +64,17 @@ pub struct Handover {
     pub found: watch::Receiver<String>,
 }
 
+/// So many messages for webhooks wait in memory while the disk takes none; the oldest go first.
+const MOST_OWED: usize = 10_000;
+
 /// The one that decides.
 pub struct Notifier {
     parts: Parts,
     book: Book,
     /// What was kept of each open alert, so that only changes are written.
     kept: HashMap<Arc<str>, String>,
+    /// Messages for webhooks that could not be kept yet.
+    owed: Vec<Letter>,
     resolved: Vec<(Alert, Timestamp)>,
     desired: watch::Sender<Arc<Desired>>,
     alerts: watch::Sender<Arc<Alerts>>,
@@ -89,6 +94,7 @@ impl Notifier {
         let notifier = Self {
             book: Book::default(),
             kept: HashMap::new(),
+            owed: Vec::new(),
             resolved: Vec::new(),
             desired: watch::channel(Arc::default()).0,
             alerts,
@@ -171,11 +177,11 @@ impl Notifier {
             return;
         }
         let leads = *self.parts.leads.borrow();
-        if leads && !std::mem::replace(&mut self.led, leads) {
+        let changed = std::mem::replace(&mut self.led, leads) != leads;
+        if changed && leads {
             self.book.take_over();
             self.adopt();
         }
-        self.led = leads;
         let now = self.parts.clock.now();
         let wishes = self.parts.wishes.borrow().clone();
         let on = |target: &Target| maintenance::on(&wishes.maintenance, &target.name, now);
@@ -189,13 +195,13 @@ impl Notifier {
         self.resolved
             .retain(|(_, at)| now.since(*at) < RESOLVED_FOR);
         let told_enough = self.resolved.len() < before;
-        if !leads {
-            // Another one tells: what we once said must not be said again.
-            self.desired.send_replace(Arc::default());
-        } else if told_enough || !notices.is_empty() {
+        if changed || told_enough || !notices.is_empty() {
             self.publish_desired();
         }
-        self.keep(if leads { &notices } else { &[] }, now).await;
+        if leads {
+            self.owe(&notices, now);
+        }
+        self.keep().await;
         self.show();
     }
 
@@ -209,11 +215,15 @@ impl Notifier {
             Err(_) if text.is_empty() => {}
             Err(error) => tracing::warn!("what the leader before had told cannot be read: {error}"),
         }
-        self.publish_desired();
     }
 
     /// What Alertmanagers should know. They are told before anything is written to disk.
     fn publish_desired(&self) {
+        if !self.led {
+            // Another one tells: what we once said must not be said again.
+            self.desired.send_replace(Arc::default());
+            return;
+        }
         let told = self.book.open().filter(|open| open.told);
         let firing: Vec<_> = told.map(|open| open.alert.clone()).collect();
         // Down again under the same labels: an end that is told again would end that, too.
@@ -231,7 +241,21 @@ impl Notifier {
             .send_replace(Arc::new(Desired { firing, resolved }));
     }
 
-    async fn keep(&mut self, notices: &[Notice], now: Timestamp) {
+    /// Messages for webhooks, until they are on disk.
+    fn owe(&mut self, notices: &[Notice], now: Timestamp) {
+        self.owed
+            .extend(notices.iter().map(|notice| letter(notice, now)));
+        let excess = self.owed.len().saturating_sub(MOST_OWED);
+        if excess > 0 {
+            tracing::error!(
+                "{excess} messages for webhooks are given up: notify.sqlite takes none"
+            );
+            self.owed.drain(..excess);
+        }
+    }
+
+    /// Puts on disk what changed and what is owed. What cannot be put there is tried again.
+    async fn keep(&mut self) {
         let open: HashMap<_, _> = self
             .book
             .open()
@@ -248,19 +272,20 @@ impl Notifier {
             .keys()
             .filter(|target| !open.contains_key(*target));
         changed.extend(closed.map(|target| (target.clone(), None)));
-        let letters: Vec<_> = notices.iter().map(|notice| letter(notice, now)).collect();
-        if changed.is_empty() && letters.is_empty() {
+        if changed.is_empty() && self.owed.is_empty() {
             return;
         }
         let receivers = self.webhooks.iter().map(|(name, _)| name.clone()).collect();
+        let letters = self.owed.clone();
         let kept = self.parts.outbox.keep(changed, letters, receivers).await;
         match kept {
             Ok(()) => {
                 self.kept = open;
+                self.owed.clear();
                 self.keeps = true;
                 self.webhooks.iter().for_each(|(_, bell)| bell.notify_one());
             }
-            // Tried again at the next turn: what was not kept still differs.
+            // Tried again at the next turn: what was not kept still differs, or is still owed.
             Err(error) if std::mem::take(&mut self.keeps) => {
                 tracing::error!("failed to keep open alerts: {error}");
             }
