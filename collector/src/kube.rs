@@ -6,3 +6,4 @@ pub mod failure;
 pub mod feed;
 pub mod look;
 pub mod parts;
+pub mod place;

@@ -1,5 +1,6 @@
 //! One target's sources of observations: a look lane on a held connection, a deep lane on
-//! fresh ones, and a watch lane for kinds that tell by themselves. Has the schedule, the deadlines and the second opinions.
+//! fresh ones, and a watch lane for kinds that tell by themselves. Has the schedule, the
+//! deadlines and the second opinions.
 //!
 //! Must not know kinds, verdicts or readers: it sends observations and nothing else.
 

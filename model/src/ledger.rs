@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::event::Event;
 use crate::health::Health;
 use crate::reason::Reason;
 use crate::timestamp::Timestamp;
@@ -192,32 +193,20 @@ pub struct Outage {
     pub message: String,
 }
 
-/// A change as far as outages need it.
-pub struct Change<'a> {
-    /// When.
-    pub at: Timestamp,
-    /// The health after it.
-    pub to: Health,
-    /// Its cause.
-    pub reason: Reason,
-    /// What was seen.
-    pub message: &'a str,
-}
-
-/// The outages in these changes of one target, oldest first. Silence ends none: a target that
+/// The outages in these transitions of one target, oldest first. Silence ends none: a target that
 /// was down before and after it was one outage.
-pub fn outages<'a>(changes: impl Iterator<Item = Change<'a>>) -> Vec<Outage> {
+pub fn outages<'a>(events: impl Iterator<Item = &'a Event>) -> Vec<Outage> {
     let mut all: Vec<Outage> = Vec::new();
-    for change in changes {
+    for event in events {
         let open = all.last_mut().filter(|outage| outage.end.is_none());
-        match (change.to, open) {
+        match (event.to, open) {
             (Health::Down, None) => all.push(Outage {
-                start: change.at,
+                start: event.at,
                 end: None,
-                reason: change.reason,
-                message: change.message.to_owned(),
+                reason: event.reason,
+                message: event.message.clone(),
             }),
-            (Health::Up | Health::Degraded, Some(open)) => open.end = Some(change.at),
+            (Health::Up | Health::Degraded, Some(open)) => open.end = Some(event.at),
             _ => {}
         }
     }
@@ -280,13 +269,18 @@ mod tests {
             (12, Degraded),
             (20, Down),
         ];
-        let changes = changes.into_iter().map(|(second, to)| Change {
+        let events = changes.map(|(second, to)| Event {
+            seq: second,
             at: at(second),
+            target: "t".into(),
+            from: Unknown,
             to,
             reason: Reason::Refused,
-            message: "no",
+            message: "no".to_owned(),
+            hint: None,
+            detected_ms: 0.0,
         });
-        let found: Vec<_> = outages(changes)
+        let found: Vec<_> = outages(events.iter())
             .into_iter()
             .map(|o| (o.start, o.end))
             .collect();

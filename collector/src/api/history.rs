@@ -7,6 +7,7 @@ use axum::Json;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use comind_model::event::Event;
 use comind_model::ledger::Stretch;
 use comind_model::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -14,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::api::Api;
 use crate::api::problem::Problem;
 use crate::config::duration::Span;
-use crate::history::query::{self, Kept, Told};
+use crate::history::query::{self, Told};
 use crate::history::report::Record;
 
 /// Transitions in one answer, unless asked for fewer.
@@ -36,7 +37,7 @@ struct Document {
     from: Timestamp,
     to: Timestamp,
     /// Newest first.
-    transitions: Vec<Kept>,
+    transitions: Vec<Event>,
     outages: Vec<Told>,
     uptime: Option<Record>,
     /// Whether there are older transitions than those; ask again with `to` at the last one.

@@ -41,13 +41,7 @@ pub fn render(snapshot: &Snapshot, notices: &Notices, now: Timestamp, build: &st
         (DOCTYPE)
         html lang="en" {
             head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                meta name="robots" content="noindex";
-                title { (overall::title(snapshot)) }
-                link rel="icon" type="image/svg+xml" href=(icon(snapshot.health()));
-                link rel="stylesheet" href=(address("page.css"));
+                (head(&overall::title(snapshot), snapshot.health(), ""))
                 script src=(address("page.js")) defer {}
                 // Without a script, the picture is taken anew now and then.
                 noscript { meta http-equiv="refresh" content="10"; }
@@ -62,6 +56,19 @@ pub fn render(snapshot: &Snapshot, notices: &Notices, now: Timestamp, build: &st
                 div id="announce" class="unseen" role="log" aria-live="polite" aria-label="Changes" {}
             }
         }
+    }
+}
+
+/// What the heads of all documents hold. `base` leads from the document to the root.
+fn head(title: &str, health: Health, base: &str) -> Markup {
+    html! {
+        meta charset="utf-8";
+        meta name="viewport" content="width=device-width, initial-scale=1";
+        meta name="color-scheme" content="light dark";
+        meta name="robots" content="noindex";
+        title { (title) }
+        link rel="icon" type="image/svg+xml" href=(format!("{base}{}", icon(health)));
+        link rel="stylesheet" href=(format!("{base}{}", address("page.css")));
     }
 }
 

@@ -316,7 +316,7 @@ impl Keeper {
 }
 
 /// The ledgers of earlier changes. Between two processes nothing is known.
-fn ledgers(
+pub(super) fn ledgers(
     changes: &[(Arc<str>, Timestamp, Health)],
     ends: &[Timestamp],
 ) -> HashMap<Arc<str>, Ledger> {
@@ -338,32 +338,6 @@ fn ledgers(
         ended(&mut all, end);
     }
     all
-}
-
-/// The ledger of one target from the file, for a question about its past.
-///
-/// # Errors
-/// When the file cannot be read.
-pub fn ledger(
-    connection: &rusqlite::Connection,
-    target: &str,
-    since: Timestamp,
-) -> rusqlite::Result<Ledger> {
-    let stamp = |row: &rusqlite::Row<'_>| row.get(0).map(Timestamp::from_micros);
-    let mut query = connection.prepare("select alive from runs order by alive")?;
-    let mut ends: Vec<_> = query.query_map([], stamp)?.collect::<Result<_, _>>()?;
-    // The newest run is this one: it has not ended.
-    ends.pop();
-    let mut query = connection.prepare(
-        "select at, health from transitions where target = ?1 and at >= ?2 order by at, seq",
-    )?;
-    let name: Arc<str> = target.into();
-    let rows = query.query_map(rusqlite::params![target, since.as_micros()], |row| {
-        let health: String = row.get(1)?;
-        Ok((name.clone(), stamp(row)?, super::file::word(&health)))
-    })?;
-    let changes: Vec<_> = rows.collect::<Result<_, _>>()?;
-    Ok(ledgers(&changes, &ends).remove(&name).unwrap_or_default())
 }
 
 #[cfg(test)]

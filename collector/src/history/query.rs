@@ -1,11 +1,13 @@
 //! Questions to the file, each on a connection of its own that can only read, a few at a time.
 //! Must not write, nor know HTTP.
 
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use comind_model::health::Health;
-use comind_model::ledger::{Change, Outage, Stretch, outages};
+use comind_model::event::Event;
+use comind_model::ledger::{Ledger, Outage, Stretch, outages};
 use comind_model::reason::Reason;
 use comind_model::timestamp::Timestamp;
 use rusqlite::{Connection, OpenFlags, params};
@@ -13,35 +15,12 @@ use serde::Serialize;
 use tokio::sync::Semaphore;
 
 use crate::history::file::{Latency, word};
-use crate::history::keeper::History;
+use crate::history::keeper::{History, ledgers};
 
 /// Questions at a time; more wait.
 static AT_A_TIME: Semaphore = Semaphore::const_new(4);
 /// How long a question waits for its turn.
 const TURN: Duration = Duration::from_secs(10);
-
-/// A transition as it is kept.
-#[derive(Clone, Debug, Serialize)]
-pub struct Kept {
-    /// Its number.
-    pub seq: i64,
-    /// When.
-    pub at: Timestamp,
-    /// Of which target.
-    pub target: String,
-    /// Health before.
-    pub from: Health,
-    /// Health after.
-    pub to: Health,
-    /// The cause.
-    pub reason: Reason,
-    /// What was seen.
-    pub message: String,
-    /// What made the source look.
-    pub hint: Option<String>,
-    /// How long it took to see.
-    pub detected_ms: f64,
-}
 
 /// An outage, and whose.
 #[derive(Clone, Debug, Serialize)]
@@ -94,7 +73,7 @@ pub fn transitions(
     target: Option<&str>,
     (from, to): Stretch,
     limit: u32,
-) -> rusqlite::Result<Vec<Kept>> {
+) -> rusqlite::Result<Vec<Event>> {
     let mut query = connection.prepare(
         "select seq, at, target, was, health, reason, message, hint, detected_ms from transitions
          where at >= ?1 and at < ?2 and (?3 is null or target = ?3) order by at desc, seq desc limit ?4",
@@ -103,10 +82,10 @@ pub fn transitions(
         params![from.as_micros(), to.as_micros(), target, limit],
         |row| {
             let text = |place| row.get::<_, String>(place);
-            Ok(Kept {
-                seq: row.get(0)?,
+            Ok(Event {
+                seq: u64::try_from(row.get::<_, i64>(0)?).unwrap_or(0),
                 at: Timestamp::from_micros(row.get(1)?),
-                target: text(2)?,
+                target: text(2)?.into(),
                 from: word(&text(3)?),
                 to: word(&text(4)?),
                 reason: reason(&text(5)?),
@@ -120,25 +99,21 @@ pub fn transitions(
 }
 
 /// The outages in these transitions (newest first), newest first, each with its target.
-pub fn outages_in(transitions: &[Kept], now: Timestamp) -> Vec<Told> {
-    let mut by_target: std::collections::BTreeMap<&str, Vec<&Kept>> = Default::default();
-    for kept in transitions.iter().rev() {
-        by_target.entry(&kept.target).or_default().push(kept);
+pub fn outages_in(transitions: &[Event], now: Timestamp) -> Vec<Told> {
+    let mut by_target: BTreeMap<&str, Vec<&Event>> = BTreeMap::new();
+    for event in transitions.iter().rev() {
+        by_target.entry(&event.target).or_default().push(event);
     }
     let mut all: Vec<Told> = by_target
         .into_iter()
-        .flat_map(|(target, kept)| {
-            let changes = kept.into_iter().map(|kept| Change {
-                at: kept.at,
-                to: kept.to,
-                reason: kept.reason,
-                message: &kept.message,
-            });
-            outages(changes).into_iter().map(move |outage| Told {
-                target: target.to_owned(),
-                duration_seconds: outage.end.unwrap_or(now).since(outage.start).as_secs_f64(),
-                outage,
-            })
+        .flat_map(|(target, events)| {
+            outages(events.into_iter())
+                .into_iter()
+                .map(move |outage| Told {
+                    target: target.to_owned(),
+                    duration_seconds: outage.end.unwrap_or(now).since(outage.start).as_secs_f64(),
+                    outage,
+                })
         })
         .collect();
     all.sort_by_key(|told| std::cmp::Reverse(told.outage.start));
@@ -200,7 +175,7 @@ pub fn days(
 ) -> rusqlite::Result<Vec<Day>> {
     const DAY: Duration = Duration::from_secs(86_400);
     let first = super::day_of(now) - DAY * count.saturating_sub(1);
-    let ledger = super::keeper::ledger(connection, target, first - DAY)?;
+    let ledger = ledger(connection, target, first - DAY)?;
     let days = (0..count).map(|n| {
         let start = first + DAY * n;
         let share = ledger.share((start, (start + DAY).min(now)), excluded);
@@ -211,4 +186,23 @@ pub fn days(
         }
     });
     Ok(days.collect())
+}
+
+/// The ledger of one target, from the file alone.
+fn ledger(connection: &Connection, target: &str, since: Timestamp) -> rusqlite::Result<Ledger> {
+    let stamp = |row: &rusqlite::Row<'_>| row.get(0).map(Timestamp::from_micros);
+    let mut query = connection.prepare("select alive from runs order by alive")?;
+    let mut ends: Vec<_> = query.query_map([], stamp)?.collect::<Result<_, _>>()?;
+    // The newest run is this one: it has not ended.
+    ends.pop();
+    let mut query = connection.prepare(
+        "select at, health from transitions where target = ?1 and at >= ?2 order by at, seq",
+    )?;
+    let name: Arc<str> = target.into();
+    let rows = query.query_map(params![target, since.as_micros()], |row| {
+        let health: String = row.get(1)?;
+        Ok((name.clone(), stamp(row)?, word(&health)))
+    })?;
+    let changes: Vec<_> = rows.collect::<Result<_, _>>()?;
+    Ok(ledgers(&changes, &ends).remove(&name).unwrap_or_default())
 }

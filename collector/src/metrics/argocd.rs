@@ -4,10 +4,7 @@
 //! `comind_argocd_app_info` bears the labels of Argo CD's own `argocd_app_info`, so that a
 //! dashboard built on that needs only another name.
 
-use std::sync::Arc;
-
-use comind_model::fact::FactValue;
-use comind_model::state::State;
+use comind_model::fact::{FactValue, Facts};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
 use prometheus_client::metrics::MetricType;
@@ -33,6 +30,8 @@ impl ArgocdCollector {
     }
 }
 
+/// Name of the part, and what is known of it.
+type Application<'a> = (&'a str, Facts);
 type Encoded = Result<(), std::fmt::Error>;
 
 impl Collector for ArgocdCollector {
@@ -42,7 +41,8 @@ impl Collector for ArgocdCollector {
             .targets
             .iter()
             .filter(|state| state.target().kind == APPLICATION)
-            .cloned()
+            // Put together once for all families.
+            .map(|state| (&*state.target().name, state.facts()))
             .collect();
         if applications.is_empty() {
             return Ok(());
@@ -51,8 +51,8 @@ impl Collector for ArgocdCollector {
         let now = self.clock.now().as_seconds();
         let help = "For how long the cluster has differed from the repository; 0 while it does not";
         let name = "comind_argocd_app_out_of_sync_seconds";
-        gauges(&mut encoder, name, help, &applications, |state| {
-            let since = number(state, OUT_OF_SYNC_SINCE);
+        gauges(&mut encoder, name, help, &applications, |facts| {
+            let since = number(facts, OUT_OF_SYNC_SINCE);
             Some(since.map_or(0.0, |since| (now - since).max(0.0)))
         })?;
         for (fact, help) in [
@@ -66,20 +66,19 @@ impl Collector for ArgocdCollector {
             ),
         ] {
             let name = format!("comind_argocd_app_{fact}");
-            gauges(&mut encoder, &name, help, &applications, |state| {
-                number(state, fact)
+            gauges(&mut encoder, &name, help, &applications, |facts| {
+                number(facts, fact)
             })?;
         }
         syncs(&mut encoder, &applications)
     }
 }
 
-fn info(encoder: &mut DescriptorEncoder<'_>, applications: &[Arc<State>]) -> Encoded {
+fn info(encoder: &mut DescriptorEncoder<'_>, applications: &[Application<'_>]) -> Encoded {
     let help = "An application of Argo CD and how it is, always 1";
     let name = "comind_argocd_app_info";
     let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-    for state in applications {
-        let facts = state.facts();
+    for (target, facts) in applications {
         let word = |name| match facts.get(name) {
             Some(FactValue::Text(text)) => text.as_str(),
             Some(FactValue::Flag(true)) => "true",
@@ -87,7 +86,7 @@ fn info(encoder: &mut DescriptorEncoder<'_>, applications: &[Arc<State>]) -> Enc
             _ => "",
         };
         let labels = [
-            ("target", &*state.target().name),
+            ("target", *target),
             ("name", word("name")),
             ("namespace", word("namespace")),
             ("project", word("project")),
@@ -104,18 +103,17 @@ fn info(encoder: &mut DescriptorEncoder<'_>, applications: &[Arc<State>]) -> Enc
     Ok(())
 }
 
-fn syncs(encoder: &mut DescriptorEncoder<'_>, applications: &[Arc<State>]) -> Encoded {
+fn syncs(encoder: &mut DescriptorEncoder<'_>, applications: &[Application<'_>]) -> Encoded {
     let help = "Operations that ended since we watch, by how";
     let name = "comind_argocd_app_syncs";
     let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-    for state in applications {
-        let facts = state.facts();
+    for (target, facts) in applications {
         for (name, value) in facts.iter() {
             let (SYNCS, Some((_, phase))) = comind_model::fact::split_label(name) else {
                 continue;
             };
             if let FactValue::Number(count) = value {
-                let labels = [("target", &*state.target().name), ("phase", phase)];
+                let labels = [("target", *target), ("phase", phase)];
                 ConstCounter::new(*count as u64).encode(family.encode_family(&labels)?)?;
             }
         }
@@ -127,22 +125,22 @@ fn gauges(
     encoder: &mut DescriptorEncoder<'_>,
     name: &str,
     help: &str,
-    applications: &[Arc<State>],
-    value: impl Fn(&State) -> Option<f64>,
+    applications: &[Application<'_>],
+    value: impl Fn(&Facts) -> Option<f64>,
 ) -> Encoded {
     let mut family: MetricEncoder<'_> =
         encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-    for state in applications {
-        if let Some(value) = value(state) {
-            let labels = [("target", &*state.target().name)];
+    for (target, facts) in applications {
+        if let Some(value) = value(facts) {
+            let labels = [("target", *target)];
             ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
         }
     }
     Ok(())
 }
 
-fn number(state: &State, fact: &str) -> Option<f64> {
-    match state.facts().get(fact) {
+fn number(facts: &Facts, fact: &str) -> Option<f64> {
+    match facts.get(fact) {
         Some(FactValue::Number(value)) => Some(*value),
         _ => None,
     }

@@ -17,12 +17,12 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::config::duration::Span;
-use crate::config::glob::glob;
 use crate::kinds::{FactMetric, Kind, Settings};
 use crate::kube::client::Access;
 use crate::kube::feed::Feed;
 use crate::kube::look::KubeSession;
 use crate::kube::parts::{Feeds, Part};
+use crate::kube::place;
 use crate::probe::argocd::application::{Application, ApplicationSet};
 use crate::probe::argocd::track::Track;
 use crate::probe::failure::Failure;
@@ -35,9 +35,6 @@ pub const KIND: Kind = Kind::of::<ArgocdSettings>();
 pub const APPLICATION: &str = "argocd_application";
 /// The kind of the part that one application set is.
 pub const APPLICATION_SET: &str = "argocd_application_set";
-
-/// The label by which an application says whether the platform needs it.
-const REQUIRED: &str = "comind.pro/required";
 
 /// Settings of kind `argocd`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -67,11 +64,11 @@ pub struct ArgocdSettings {
     #[serde(default = "yes")]
     pub application_sets: bool,
     /// Time between full lists, which find what a watch may have missed.
-    #[serde(default = "five_minutes")]
+    #[serde(default = "place::relist")]
     pub relist: Span,
     /// The longest silence of the watch that is still normal; the API server gives a sign of life
     /// about once a minute.
-    #[serde(default = "patience")]
+    #[serde(default = "place::patience")]
     pub watch_timeout: Span,
 }
 
@@ -81,14 +78,6 @@ fn argocd() -> String {
 
 fn yes() -> bool {
     true
-}
-
-fn five_minutes() -> Span {
-    Span(Duration::from_secs(300))
-}
-
-fn patience() -> Span {
-    Span(Duration::from_secs(90))
 }
 
 impl Settings for ArgocdSettings {
@@ -141,35 +130,15 @@ impl Argocd {
     }
 }
 
-fn api<K>(client: &kube::Client, place: Option<&str>) -> Api<K>
-where
-    K: kube::Resource<Scope = kube::core::NamespaceResourceScope>,
-    K::DynamicType: Default,
-{
-    match place {
-        Some(namespace) => Api::namespaced(client.clone(), namespace),
-        None => Api::all(client.clone()),
-    }
-}
-
-fn at(what: &str, place: Option<&str>) -> String {
-    match place {
-        Some(namespace) => format!("{what} in namespace {namespace}"),
-        None => format!("{what} in all namespaces"),
-    }
-}
-
 impl Probe for Argocd {
     fn connect(&self) -> BoxFuture<'_, Result<Box<dyn Session>, Failure>> {
         Box::pin(async {
             let client = self.access.client().await?;
             let mut session = KubeSession::default();
             for place in self.places() {
-                let place = place.as_deref();
-                session.ask(
-                    api::<Application>(&client, place),
-                    at("applications", place),
-                );
+                let (api, what) =
+                    place::objects::<Application>(&client, "applications", place.as_deref());
+                session.ask(api, what);
             }
             Ok(Box::new(session) as Box<dyn Session>)
         })
@@ -207,10 +176,11 @@ impl Argocd {
                 place.is_some() && self.settings.namespaces.is_empty(),
             );
             let (track, sets) = (self.track.clone(), named.clone());
-            let feed = self.feed(
-                api::<Application>(&client, place),
-                at("applications", place),
-            );
+            let feed = self.feed(place::objects::<Application>(
+                &client,
+                "applications",
+                place,
+            ));
             feeds.add(feed, move |application| {
                 let target = named.application(&application);
                 let (outcome, mut facts) = judge::application(&application);
@@ -223,8 +193,11 @@ impl Argocd {
                 }
             });
             if self.settings.application_sets {
-                let api = api::<ApplicationSet>(&client, place);
-                let feed = self.feed(api, at("application sets", place));
+                let feed = self.feed(place::objects::<ApplicationSet>(
+                    &client,
+                    "application sets",
+                    place,
+                ));
                 feeds.add(feed, move |set| {
                     let (outcome, facts) = judge::set(&set);
                     let target = sets.set(&set);
@@ -239,7 +212,7 @@ impl Argocd {
         Ok(feeds)
     }
 
-    fn feed<K>(&self, api: Api<K>, what: String) -> Feed<K> {
+    fn feed<K>(&self, (api, what): (Api<K>, String)) -> Feed<K> {
         Feed {
             api,
             what,
@@ -269,10 +242,7 @@ impl Namer {
     fn application(&self, application: &Application) -> Target {
         let name = application.metadata.name.as_deref().unwrap_or_default();
         let mut target = self.target(&application.metadata, name, APPLICATION);
-        target.required = match application.label(REQUIRED) {
-            Some(word) => word == "true",
-            None => self.require.iter().any(|pattern| glob(pattern, name)),
-        };
+        target.required = place::is_required(&application.metadata, &self.require, name);
         target
     }
 

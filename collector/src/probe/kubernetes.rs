@@ -19,21 +19,18 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::config::duration::Span;
-use crate::config::glob::glob;
 use crate::kinds::{FactMetric, Kind, Settings};
 use crate::kube::client::Access;
 use crate::kube::feed::Feed;
 use crate::kube::look::KubeSession;
 use crate::kube::parts::{Feeds, Part};
+use crate::kube::place;
 use crate::probe::failure::Failure;
 use crate::probe::{Probe, Session};
 use crate::source::watch::{Teller, Watch};
 
 /// The kind `kubernetes`.
 pub const KIND: Kind = Kind::of::<KubernetesSettings>();
-
-/// The label by which an object says whether the platform needs it.
-const REQUIRED: &str = "comind.pro/required";
 
 /// What can be watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -76,24 +73,16 @@ pub struct KubernetesSettings {
     #[serde(default)]
     pub context: Option<String>,
     /// Time between full lists, which find what a watch may have missed.
-    #[serde(default = "five_minutes")]
+    #[serde(default = "place::relist")]
     pub relist: Span,
     /// The longest silence of all watches together that is still normal.
-    #[serde(default = "patience")]
+    #[serde(default = "place::patience")]
     pub watch_timeout: Span,
 }
 
 fn all_but_pods() -> Vec<Resource> {
     use Resource::{Daemonsets, Deployments, Nodes, Statefulsets};
     vec![Nodes, Deployments, Statefulsets, Daemonsets]
-}
-
-fn five_minutes() -> Span {
-    Span(Duration::from_secs(300))
-}
-
-fn patience() -> Span {
-    Span(Duration::from_secs(90))
 }
 
 impl Settings for KubernetesSettings {
@@ -203,14 +192,13 @@ impl Kubernetes {
     where
         K: Judged + kube::Resource<Scope = kube::core::NamespaceResourceScope>,
     {
-        let selector = || self.settings.selector.clone();
-        if self.settings.namespaces.is_empty() {
-            let what = format!("{what} in all namespaces");
-            taker.take::<K>(Api::all(client.clone()), what, selector());
-        }
-        for namespace in &self.settings.namespaces {
-            let what = format!("{what} in namespace {namespace}");
-            taker.take::<K>(Api::namespaced(client.clone(), namespace), what, selector());
+        let mut take = |namespace| {
+            let (api, what) = place::objects::<K>(client, what, namespace);
+            taker.take(api, what, self.settings.selector.clone());
+        };
+        match self.settings.namespaces.as_slice() {
+            [] => take(None),
+            named => named.iter().for_each(|namespace| take(Some(namespace))),
         }
     }
 }
@@ -303,11 +291,7 @@ impl Namer {
             None => format!("{}/{short}", self.parent),
         };
         let mut target = Target::part(&self.parent, full, K::KIND);
-        let label = meta.labels.as_ref().and_then(|labels| labels.get(REQUIRED));
-        target.required = match label {
-            Some(word) => word == "true",
-            None => self.require.iter().any(|pattern| glob(pattern, &short)),
-        };
+        target.required = place::is_required(meta, &self.require, &short);
         target
     }
 }

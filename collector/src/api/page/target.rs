@@ -8,7 +8,6 @@ use comind_model::state::State;
 use comind_model::timestamp::Timestamp;
 use maud::{DOCTYPE, Markup, html};
 
-use super::assets::{address, icon};
 use super::{facts, format, moment, name, shape, text};
 use crate::history::file::Latency;
 use crate::history::query::{Day, Told};
@@ -41,18 +40,14 @@ pub struct View {
 pub fn document(view: &View, base: &str, now: Timestamp) -> Markup {
     let state = &view.state;
     let (target, standing) = (state.target(), state.standing());
+    let short = text::clip(&target.name, 80);
+    let title = format!("{short} is {} – comind-ops", standing.health);
     html! {
         (DOCTYPE)
         html lang="en" {
             head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                meta name="robots" content="noindex";
+                (super::head(&title, standing.health, base))
                 meta http-equiv="refresh" content="30";
-                title { (text::clip(&target.name, 80)) " is " (standing.health) " – comind-ops" }
-                link rel="icon" type="image/svg+xml" href=(format!("{base}{}", icon(standing.health)));
-                link rel="stylesheet" href=(format!("{base}{}", address("page.css")));
             }
             body class="one" {
                 (super::shapes())

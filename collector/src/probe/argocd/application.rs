@@ -157,11 +157,6 @@ pub struct ApplicationSetStatus {
 }
 
 impl Application {
-    /// The value of a label.
-    pub fn label(&self, name: &str) -> Option<&str> {
-        self.metadata.labels.as_ref()?.get(name).map(String::as_str)
-    }
-
     /// The repository of its first source.
     pub fn repository(&self) -> &str {
         let first = self.spec.source.as_ref().or(self.spec.sources.first());
