@@ -4,6 +4,7 @@ mod completions;
 mod config;
 mod down;
 mod exit;
+mod hash_password;
 mod logging;
 mod output;
 mod place;
@@ -73,6 +74,8 @@ enum Command {
     Probe(probe::Probe),
     /// Check a configuration, or print its schema
     Config(config::Config),
+    /// Make the hash of a password for `api.users`
+    HashPassword(hash_password::HashPassword),
     /// Print a script for tab completion
     Completions(completions::Completions),
     #[command(hide = true)]
@@ -129,6 +132,7 @@ async fn dispatch(cli: Cli, out: &Output) -> Result<ExitCode> {
         Command::Serve(serve) => serve.run().await?,
         Command::Probe(probe) => return Ok(verdict(probe.run(out).await?)),
         Command::Config(config) => config.run(out)?,
+        Command::HashPassword(hash) => hash.run(out)?,
         Command::Completions(completions) => completions.run(out)?,
         Command::Supervise(_) => {}
     }

@@ -5,6 +5,7 @@ pub mod alerts;
 pub mod badge;
 pub mod events;
 pub mod feed;
+pub mod guard;
 pub mod health;
 pub mod history;
 pub mod openapi;
@@ -27,6 +28,8 @@ use axum::routing::get;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::access::gate::Gate;
+use crate::access::meter::AccessMeter;
 use crate::api::problem::Problem;
 use crate::clock::Clock;
 use crate::config::probe_policy::ProbePolicy;
@@ -57,6 +60,10 @@ pub struct Api {
     pub history: History,
     /// When nobody is told, which does not count.
     pub maintenance: watch::Receiver<Arc<Terms>>,
+    /// Lets requests in; follows the config.
+    pub gate: watch::Receiver<Arc<Gate>>,
+    /// Counts requests and refusals.
+    pub access: AccessMeter,
     /// What people are told.
     pub telling: Telling,
     /// Bounds the event streams.
@@ -104,6 +111,8 @@ pub fn router(api: Api) -> Router {
         .route("/target/{*target}", get(pages::target))
         .route("/api/v1/openapi.json", get(document))
         .fallback(nothing_here)
+        .layer(axum::extract::DefaultBodyLimit::max(guard::BODY_LIMIT))
+        .layer(middleware::from_fn_with_state(api.clone(), guard::guard))
         .layer(middleware::from_fn(harden))
         .with_state(api)
 }
@@ -147,7 +156,10 @@ async fn harden(request: axum::extract::Request, next: Next) -> Response {
         (header::CONTENT_SECURITY_POLICY, page::CSP),
     ];
     for (name, value) in fixed {
-        headers.insert(name, HeaderValue::from_static(value));
+        // A web config file may have set another.
+        headers
+            .entry(name)
+            .or_insert(HeaderValue::from_static(value));
     }
     headers
         .entry(header::CACHE_CONTROL)

@@ -1,6 +1,7 @@
 //! The config file: from YAML to targets with their probes, every problem with its place and fix.
 //! Must not know what is done with it, nor how a reload is carried out.
 
+pub mod access;
 mod de;
 mod dependencies;
 pub mod duration;
@@ -17,6 +18,7 @@ pub mod secret_file;
 pub mod sections;
 mod suggest;
 pub mod target;
+mod web_config;
 mod yaml;
 
 #[cfg(test)]
@@ -36,6 +38,7 @@ use self::notify::Notify;
 use self::probe_policy::ProbePolicy;
 use self::sections::{Api, Defaults, Proxy};
 use self::target::{TargetConfig, Targets};
+use crate::access::policy::Policy;
 use crate::history::Limits;
 use crate::notify::post::Poster;
 
@@ -50,6 +53,8 @@ const SHOWN_PROBLEMS: usize = 50;
 pub struct Config {
     /// Where the API, the page and the metrics are served.
     pub api: Api,
+    /// What is demanded of whoever asks there.
+    pub access: Policy,
     /// Where history is kept.
     pub data_dir: PathBuf,
     /// What holds for targets that do not say otherwise; already applied to `targets`.
@@ -151,14 +156,8 @@ struct Reader {
 impl Reader {
     fn config(&mut self, root: &Node, folder: &Folder) -> Config {
         self.known_keys(root);
-        let api: Api = self.section(root, "api");
-        if !api.listen.ip().is_loopback() {
-            let place = root
-                .get("api")
-                .and_then(|api| api.get("listen"))
-                .unwrap_or(root);
-            self.warn(place, sections::OPEN_TO_ALL);
-        }
+        let mut watched = BTreeSet::new();
+        let (api, access) = self.api(root, folder, &mut watched);
         let compat_metrics: bool = self.section(root, "compat_metrics");
         if let Some(node) = root.get("compat_metrics").filter(|_| compat_metrics) {
             self.warn(node, "`compat_metrics` has no effect in this version yet");
@@ -166,8 +165,10 @@ impl Reader {
         let defaults = self.defaults(root);
         let targets = self.targets(root, &defaults, folder);
         let mut files = targets.files;
+        files.append(&mut watched);
         Config {
             api,
+            access,
             data_dir: self.data_dir(root),
             targets: targets.targets,
             probe: self.section(root, "probe"),
@@ -180,6 +181,32 @@ impl Reader {
             defaults: defaults.clone(),
             warnings: std::mem::take(&mut self.warnings),
         }
+    }
+
+    fn api(
+        &mut self,
+        root: &Node,
+        folder: &Folder,
+        files: &mut BTreeSet<PathBuf>,
+    ) -> (Api, Policy) {
+        let Some(node) = root.get("api").filter(|node| !node.is_null()) else {
+            return (Api::default(), access::undemanding());
+        };
+        let node = folder.resolve(node);
+        let before = self.problems.len();
+        let api: Api = self.take(node.read().map_err(|error: NodeError| error.under("api")));
+        if self.problems.len() > before {
+            return (api, Policy::default());
+        }
+        let policy = access::policy(&api, &node, files, &mut self.warnings);
+        let policy = self.take(policy.map_err(|error| error.under("api")));
+        if let Some(lack) = policy.lacks()
+            && !api.listen.ip().is_loopback()
+        {
+            let place = node.get("listen").unwrap_or(&node);
+            self.warn(place, format!("{}{lack}", sections::OPEN_TO_ALL));
+        }
+        (api, policy)
     }
 
     fn known_keys(&mut self, root: &Node) {

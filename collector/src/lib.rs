@@ -2,6 +2,7 @@
 //!
 //! Must not know the proxy, nor how anything is brought up.
 
+pub mod access;
 pub mod api;
 pub mod clock;
 pub mod config;

@@ -81,6 +81,12 @@ impl Metrics {
         Self { registry }
     }
 
+    /// Adds what registers itself.
+    pub fn and(mut self, register: impl FnOnce(&mut Registry)) -> Self {
+        register(&mut self.registry);
+        self
+    }
+
     /// The registry, for encoding.
     pub fn registry(&self) -> &Registry {
         &self.registry

@@ -9,13 +9,15 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::access::gate::Gate;
+use crate::access::meter::AccessMeter;
 use crate::api::{self, Api};
 use crate::clock::Clock;
 use crate::config::{self, Config, ConfigError};
@@ -42,6 +44,8 @@ const END: Duration = Duration::from_secs(7);
 pub enum ServeError {
     /// The config is not usable.
     Config(ConfigError),
+    /// The gate cannot be made.
+    Gate(String),
     /// The address cannot be listened on.
     Listen {
         /// The address of `api.listen`.
@@ -55,6 +59,7 @@ impl fmt::Display for ServeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Config(error) => write!(f, "{error}"),
+            Self::Gate(error) => write!(f, "{error}"),
             Self::Listen { address, error } => {
                 write!(f, "failed to listen on {address} (api.listen): {error}")?;
                 if error.kind() == std::io::ErrorKind::AddrInUse {
@@ -84,6 +89,7 @@ pub async fn serve(
     build: Build,
     stop: CancellationToken,
 ) -> Result<(), ServeError> {
+    let began = SystemTime::now();
     let config = config::load(&file).map_err(ServeError::Config)?;
     let listener = listen(config.api.listen).await?;
     descriptors::raise(config.targets.len());
@@ -102,6 +108,9 @@ pub async fn serve(
         notify: config.notify.clone(),
         maintenance: config.maintenance.clone().into(),
     }));
+    let gate = Gate::new(config.access.clone()).map_err(ServeError::Gate)?;
+    let (gate, gate_reader) = watch::channel(Arc::new(gate));
+    let access = AccessMeter::default();
     let hints = Hints::default();
     let (leads, handover, lease) = leadership(lease);
     let lease = lease.map(|lease| tokio::spawn(lease.run(stop.clone())));
@@ -115,20 +124,25 @@ pub async fn serve(
         handover,
     });
     let api = Api {
-        metrics: Arc::new(Metrics::new(
-            build,
-            meters,
-            readers.clone(),
-            clock,
-            telling.clone(),
-            history.clone(),
-            &schedule,
-            &reload,
-        )),
+        metrics: Arc::new(
+            Metrics::new(
+                build,
+                meters,
+                readers.clone(),
+                clock,
+                telling.clone(),
+                history.clone(),
+                &schedule,
+                &reload,
+            )
+            .and(|registry| access.register(registry, gate_reader.clone())),
+        ),
         readers: readers.clone(),
         clock,
         build,
         policy: policy_reader,
+        gate: gate_reader.clone(),
+        access: access.clone(),
         telling,
         history,
         maintenance: terms_reader,
@@ -138,14 +152,19 @@ pub async fn serve(
     // The store outlives its sources, so that their last words are heard.
     let end_store = CancellationToken::new();
     let store = tokio::spawn(store.run(end_store.clone()));
-    let server = tokio::spawn(api::server::serve(listener, api::router(api), stop.clone()));
+    let serving = api::server::Serving {
+        router: api::router(api),
+        gate: gate_reader,
+        meter: access,
+    };
+    let server = tokio::spawn(api::server::serve(listener, serving, stop.clone()));
     let keeper = tokio::spawn(keeper.run(readers, end_store.clone()));
     let notifier = tokio::spawn(notifier.run(end_store.clone()));
     say_hello(&file, &config);
 
     let sources = Sources::new(clock, inbox, schedule, hints);
-    let reloader = Reloader::new(file, clock, sources, reload, policy, wishes, terms);
-    reloader.run(config, &stop).await;
+    let reloader = Reloader::new(file, clock, sources, reload, policy, wishes, terms, gate);
+    reloader.run(config, began, &stop).await;
 
     end_store.cancel();
     ended("API", server).await;
@@ -185,11 +204,15 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
 
 fn say_hello(file: &std::path::Path, config: &Config) {
     let (targets, listen) = (config.targets.len(), config.api.listen);
-    tracing::info!(config = %file.display(), targets, "serving on http://{listen}/");
-    if !listen.ip().is_loopback() {
-        tracing::warn!(
-            "api.listen {listen} is open beyond this machine, without TLS or login: put it behind a network policy, or listen on 127.0.0.1"
-        );
+    let scheme = match config.access.tls {
+        Some(_) => "https",
+        None => "http",
+    };
+    tracing::info!(config = %file.display(), targets, "serving on {scheme}://{listen}/");
+    if let Some(lack) = config.access.lacks()
+        && !listen.ip().is_loopback()
+    {
+        tracing::warn!("api.listen {listen} is open beyond this machine, and {lack}");
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Every test starts its own servers on free ports and takes them down with it.
 
+mod access;
 mod alertmanager;
 mod api;
 mod argocd;
@@ -27,6 +28,7 @@ mod receiver;
 mod redis;
 mod reload;
 mod secrets;
+mod secure;
 mod serve;
 mod services_docker;
 mod services_host;

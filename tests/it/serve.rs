@@ -18,6 +18,7 @@ use http_body_util::Full;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::io::AsyncWriteExt as _;
 
 use crate::events::Events;
 
@@ -63,6 +64,23 @@ impl Serve {
         .await
     }
 
+    /// As [`start_with`](Self::start_with), for a config that has it speak TLS: waits until it
+    /// takes connections.
+    pub(crate) async fn start_secure(config: &str) -> Result<Self> {
+        let launch = |dir: &Path| Launch::new(PROGRAM.into(), dir).env("COMIND_LOG", "info");
+        let mut serve = Self::spawn(config, &[], launch)?;
+        let addr = serve.addr();
+        let open = wait_for("comind-ops to take connections", LATER, async || {
+            if let Some(status) = serve.process.exited()? {
+                return Err(Hopeless(format!("it exited with {status}")).into());
+            }
+            Ok(tokio::net::TcpStream::connect(addr).await.map(drop)?)
+        });
+        let open = open.await;
+        open.map_err(|error| serve.blame(error))?;
+        Ok(serve)
+    }
+
     /// As [`start_with`](Self::start_with), with at most so many open files.
     pub(crate) async fn start_limited(config: &str, files: u32) -> Result<Self> {
         Self::launch(config, |dir| {
@@ -92,6 +110,12 @@ impl Serve {
         more: &[&str],
         program: impl FnOnce(&Path) -> Launch,
     ) -> Result<Self> {
+        let mut serve = Self::spawn(config, more, program)?;
+        serve.answers().await?;
+        Ok(serve)
+    }
+
+    fn spawn(config: &str, more: &[&str], program: impl FnOnce(&Path) -> Launch) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("ops-").tempdir()?;
         let port = Port::free()?;
         let file = dir.path().join("comind.yaml");
@@ -103,14 +127,12 @@ impl Serve {
             .args(more.iter().copied())
             .env("NO_COLOR", "1");
         let process = Process::spawn(&launch)?;
-        let mut serve = Self {
+        Ok(Self {
             dir,
             port,
             process,
             launch,
-        };
-        serve.answers().await?;
-        Ok(serve)
+        })
     }
 
     async fn answers(&mut self) -> Result<()> {
@@ -323,6 +345,25 @@ pub(crate) async fn run_to_end(args: &[&str]) -> Result<(i32, String)> {
     let mut command = tokio::process::Command::new(PROGRAM);
     command.args(args).env("NO_COLOR", "1").kill_on_drop(true);
     let ended = tokio::time::timeout(LATER, command.output()).await;
+    let output = ended.context("the program did not end")??;
+    let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.push_str(&String::from_utf8_lossy(&output.stderr));
+    Ok((output.status.code().context("ended by a signal")?, text))
+}
+
+/// Runs the program with this on its standard input; its exit code and all its output.
+pub(crate) async fn run_with_input(args: &[&str], input: &str) -> Result<(i32, String)> {
+    let mut command = tokio::process::Command::new(PROGRAM);
+    command.args(args).env("NO_COLOR", "1").kill_on_drop(true);
+    command
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped());
+    let mut child = command.spawn()?;
+    let mut stdin = child.stdin.take().context("no standard input")?;
+    stdin.write_all(input.as_bytes()).await?;
+    drop(stdin);
+    let ended = tokio::time::timeout(LATER, child.wait_with_output()).await;
     let output = ended.context("the program did not end")??;
     let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
     text.push_str(&String::from_utf8_lossy(&output.stderr));

@@ -12,8 +12,9 @@ pub fn document(version: &str) -> Value {
         "info": {
             "title": "comind-ops",
             "summary": "How the platform is, why, and since when.",
-            "description": "Served on `api.listen`, without authentication: keep it on loopback \
-                or behind the proxy. Times are RFC 3339 in UTC.",
+            "description": "Served on `api.listen`. Where the config names users or tokens, everything \
+                but `/livez` and `/readyz` is answered 401 without login; who asks or guesses too \
+                often is answered 429 with `Retry-After`. Times are RFC 3339 in UTC.",
             "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
             "version": version,
         },
@@ -23,8 +24,16 @@ pub fn document(version: &str) -> Value {
             { "name": "health", "description": "The health of comind-ops itself." },
             { "name": "page", "description": "The live page for people." },
         ],
+        "security": [{}, { "password": [] }, { "token": [] }],
         "paths": paths(),
-        "components": { "schemas": schemas(), "responses": responses() },
+        "components": {
+            "schemas": schemas(),
+            "responses": responses(),
+            "securitySchemes": {
+                "password": { "type": "http", "scheme": "basic" },
+                "token": { "type": "http", "scheme": "bearer" },
+            },
+        },
     })
 }
 

@@ -1,7 +1,9 @@
 //! The sections of the config but `targets`: their keys, their defaults, their words in the schema.
 //! Must not know how they are read.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use comind_model::thresholds::Thresholds;
@@ -9,10 +11,11 @@ use schemars::JsonSchema;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 
+use super::access::{RateLimit, Tls, Token};
 use super::duration::Span;
 use super::suggest::shown;
 use super::target::Schedule;
-use crate::secret::SecretUrl;
+use crate::secret::{Secret, SecretUrl};
 
 /// The top-level keys.
 pub(super) const KEYS: &[&str] = &[
@@ -28,24 +31,43 @@ pub(super) const KEYS: &[&str] = &[
     "targets",
 ];
 
-/// What to tell who lets strangers in.
-pub(super) const OPEN_TO_ALL: &str = "`api.listen` is not a loopback address: whoever reaches it \
-    sees every target, there is no login; listen on 127.0.0.1, or let only trusted networks in";
+/// What to tell who listens beyond this machine without TLS and a login; what is missing follows.
+pub(super) const OPEN_TO_ALL: &str = "`api.listen` is not a loopback address, and ";
 
 /// Where the API, the page and the metrics are served.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Api {
-    /// Address and port. There is no login: keep it on loopback or behind a network policy.
+    /// Address and port. Beyond loopback it wants `tls` and a login.
     #[serde(deserialize_with = "address")]
     #[schemars(with = "String", extend("examples" = ["127.0.0.1:9600"]))]
     pub listen: SocketAddr,
+    /// With which certificate TLS is spoken; plain HTTP without it.
+    pub tls: Option<Tls>,
+    /// Names with the bcrypt or argon2 hashes of their passwords; `comind-ops hash-password`
+    /// makes them. With a user or a token, nothing but the health is told without login.
+    pub users: BTreeMap<String, Secret>,
+    /// Bearer tokens.
+    pub tokens: Vec<Token>,
+    /// TLS, users, headers and limits in the form of Prometheus' web config file, in place of
+    /// `tls` and `users`.
+    pub web_config_file: Option<PathBuf>,
+    /// `/livez` and `/readyz` are answered without login, as kubelets need it.
+    pub open_health: bool,
+    /// How often one client may ask; then it is answered 429.
+    pub rate_limit: RateLimit,
 }
 
 impl Default for Api {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9600)),
+            tls: None,
+            users: BTreeMap::new(),
+            tokens: Vec::new(),
+            web_config_file: None,
+            open_health: true,
+            rate_limit: RateLimit::default(),
         }
     }
 }

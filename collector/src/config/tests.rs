@@ -1,5 +1,6 @@
 //! Whole configs: what is wrong is told with its place, what is good is read, nothing hostile harms.
 
+mod access;
 mod bad;
 mod good;
 mod hostile;

@@ -4,15 +4,18 @@
 use std::collections::HashSet;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::access::gate::Gate;
+use crate::access::policy::Policy;
 use crate::clock::Clock;
 use crate::config::probe_policy::ProbePolicy;
 use crate::config::{self, Config};
@@ -24,6 +27,9 @@ use crate::run::sources::Sources;
 /// Editors and ConfigMap updates write in several steps: wait until they have been quiet for this long.
 const QUIET: Duration = Duration::from_millis(150);
 
+/// File systems stamp changes with a clock that lags by a tick of the kernel: at most this much.
+const TICK: Duration = Duration::from_millis(10);
+
 /// Owns what the config decides.
 pub struct Reloader {
     file: PathBuf,
@@ -33,7 +39,9 @@ pub struct Reloader {
     policy: watch::Sender<Arc<ProbePolicy>>,
     wishes: watch::Sender<Arc<Wishes>>,
     terms: watch::Sender<Arc<Terms>>,
-    fingerprint: u64,
+    gate: watch::Sender<Arc<Gate>>,
+    /// Of what is in force; none where a file changed while it was read.
+    fingerprint: Option<u64>,
     files: Vec<PathBuf>,
     listen: Option<std::net::SocketAddr>,
 }
@@ -48,6 +56,7 @@ impl Reloader {
         policy: watch::Sender<Arc<ProbePolicy>>,
         wishes: watch::Sender<Arc<Wishes>>,
         terms: watch::Sender<Arc<Terms>>,
+        gate: watch::Sender<Arc<Gate>>,
     ) -> Self {
         Self {
             file,
@@ -57,32 +66,35 @@ impl Reloader {
             policy,
             wishes,
             terms,
-            fingerprint: 0,
+            gate,
+            fingerprint: None,
             files: Vec::new(),
             listen: None,
         }
     }
 
-    /// Brings `config` into force, then every later one, until `stop`; then ends the sources.
-    pub async fn run(mut self, config: Config, stop: &CancellationToken) {
-        self.take(config).await;
+    /// Brings `config`, whose reading `began` then, into force, and every later one, until
+    /// `stop`; then ends the sources.
+    pub async fn run(mut self, config: Config, began: SystemTime, stop: &CancellationToken) {
+        self.take(config, began).await;
         let (changed, mut changes) = mpsc::channel(1);
         let mut watcher = self.watch_files(changed.clone());
         let mut hangup = hangups();
         loop {
-            let forced = tokio::select! {
-                () = stop.cancelled() => break,
-                () = next(&mut hangup) => true,
-                _ = changes.recv() => {
-                    settle(&mut changes).await;
-                    false
-                }
-            };
-            // SIGHUP asks for a reading whatever the files look like.
-            if forced || self.changed() {
+            // Also what changed while it was read, or while nobody watched.
+            if self.changed() {
+                settle(&mut changes).await;
                 self.reload().await;
                 drop(watcher);
                 watcher = self.watch_files(changed.clone());
+            }
+            tokio::select! {
+                () = stop.cancelled() => break,
+                // Asks for a reading whatever the files look like.
+                () = next(&mut hangup) => self.fingerprint = None,
+                // A file changed while it was read: once more, when that has come to rest.
+                () = tokio::time::sleep(QUIET), if self.fingerprint.is_none() => {}
+                _ = changes.recv() => {}
             }
         }
         self.sources.end().await;
@@ -90,6 +102,7 @@ impl Reloader {
 
     async fn reload(&mut self) {
         self.meter.total.inc();
+        let began = SystemTime::now();
         let file = self.file.clone();
         // Reads files and builds probes: not on a thread that probes run on.
         let loaded = tokio::task::spawn_blocking(move || config::load(&file)).await;
@@ -105,30 +118,30 @@ impl Reloader {
                     );
                 }
                 let targets = config.targets.len();
-                self.take(config).await;
+                self.take(config, began).await;
                 tracing::info!(targets, "the config was read again and is in force");
             }
-            Ok(Err(error)) => self.refuse(&error.to_string()),
-            Err(error) => self.refuse(&format!("reading it failed: {error}")),
+            Ok(Err(error)) => self.refuse(&error.to_string(), began),
+            Err(error) => self.refuse(&format!("reading it failed: {error}"), began),
         }
     }
 
-    fn refuse(&mut self, error: &str) {
+    fn refuse(&mut self, error: &str, began: SystemTime) {
         self.meter.last_successful.set(0);
-        self.fingerprint = self.print();
+        self.fingerprint = self.print_of(began);
         for line in error.lines() {
             tracing::error!("{line}");
         }
         tracing::error!("the config is not usable: the one before stays in force");
     }
 
-    async fn take(&mut self, config: Config) {
+    async fn take(&mut self, config: Config, began: SystemTime) {
         for warning in &config.warnings {
             tracing::warn!("{warning}");
         }
         self.listen.get_or_insert(config.api.listen);
         self.files = config.files;
-        self.fingerprint = self.print();
+        self.fingerprint = self.print_of(began);
         self.policy.send_replace(Arc::new(config.probe));
         let maintenance: Arc<[_]> = config.maintenance.into();
         let terms = Terms {
@@ -136,6 +149,7 @@ impl Reloader {
             maintenance: maintenance.clone(),
         };
         self.terms.send_replace(Arc::new(terms));
+        self.open_gate(config.access);
         let wishes = Wishes {
             notify: config.notify,
             maintenance,
@@ -148,12 +162,37 @@ impl Reloader {
             .set(self.clock.now().as_seconds());
     }
 
+    /// A new gate forgets who was let in: whoever has lost a password is out at once.
+    fn open_gate(&self, policy: Policy) {
+        match Gate::new(policy) {
+            Ok(gate) => drop(self.gate.send_replace(Arc::new(gate))),
+            Err(error) => tracing::error!("the gate before stays in force: {error}"),
+        }
+    }
+
     fn changed(&self) -> bool {
-        self.fingerprint != self.print()
+        self.fingerprint != Some(self.print())
     }
 
     fn watched(&self) -> impl Iterator<Item = &PathBuf> {
         std::iter::once(&self.file).chain(&self.files)
+    }
+
+    /// Of what was read from `began` on, unless a file has changed since: then what was read may
+    /// be something else.
+    fn print_of(&self, began: SystemTime) -> Option<u64> {
+        let print = self.print();
+        let since = began.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since = since.saturating_sub(TICK).as_nanos();
+        let touched = self.watched().any(|file| {
+            // The time of the change itself: a renamed file keeps the time of its contents.
+            std::fs::metadata(file).is_ok_and(|about| {
+                let nanos =
+                    i128::from(about.ctime()) * 1_000_000_000 + i128::from(about.ctime_nsec());
+                u128::try_from(nanos).is_ok_and(|nanos| nanos >= since)
+            })
+        });
+        (!touched).then_some(print)
     }
 
     /// Of the contents, so that a touched file is no change and a replaced one is.

@@ -61,7 +61,15 @@ targets:
 fn an_open_door_is_told_loudly() {
     let config = read("api: { listen: 0.0.0.0:9600 }\ntargets: []\n").unwrap();
     assert!(config.warnings[0].starts_with("c.yaml:1:16: `api.listen` is not a loopback address"));
+    assert!(config.warnings[0].contains("no TLS and no login"));
     assert!(config.warnings[1].contains("nothing is watched"));
+    let token = "tokens: [{ name: robot, token: 0123456789abcdef }]";
+    let config = read(&format!(
+        "api: {{ listen: 0.0.0.0:9600, {token} }}\ntargets: []\n"
+    ))
+    .unwrap();
+    assert!(config.warnings[0].contains("there is no TLS: passwords"));
+    assert!(!format!("{config:?}").contains("0123456789abcdef"));
     assert!(
         read("api: { listen: \"[::1]:9600\" }\ntargets: []\n")
             .unwrap()
