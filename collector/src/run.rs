@@ -1,6 +1,7 @@
 //! `comind-ops serve`: starts the parts, wires them, reloads, and ends them in order.
 //! Has no rule of its own.
 
+pub mod decided;
 pub mod descriptors;
 pub mod reload;
 pub mod sources;
@@ -16,21 +17,19 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::access::gate::Gate;
 use crate::access::meter::AccessMeter;
 use crate::api::{self, Api};
 use crate::clock::Clock;
 use crate::config::{self, Config, ConfigError};
-use crate::history::Terms;
 use crate::history::keeper::Keeper;
 use crate::leader::{self, Leads};
 use crate::lease::{self, keep::Place};
 use crate::metrics::schedule::ScheduleMeter;
 use crate::metrics::targets::TargetMeters;
 use crate::metrics::{Build, Metrics, ReloadMeter};
-use crate::notify::Wishes;
 use crate::notify::notifier::{Handover, Notifier, Parts};
 use crate::notify::outbox::Outbox;
+use crate::run::decided::Decider;
 use crate::run::reload::Reloader;
 use crate::run::sources::Sources;
 use crate::source::hints::Hints;
@@ -95,21 +94,11 @@ pub async fn serve(
     descriptors::raise(config.targets.len());
     let clock = Clock::system();
     let meters = Arc::new(TargetMeters::default());
-    let (terms, terms_reader) = watch::channel(Arc::new(Terms {
-        limits: config.history,
-        maintenance: config.maintenance.clone().into(),
-    }));
-    let (keeper, history, restored) = Keeper::open(&config.data_dir, clock, terms_reader.clone());
+    let (decider, decided) = Decider::new(&config).map_err(ServeError::Gate)?;
+    let (keeper, history, restored) = Keeper::open(&config.data_dir, clock, decided.terms.clone());
     let (store, inbox, readers) = Store::new(clock, meters.clone(), restored);
     let schedule = ScheduleMeter::default();
     let reload = ReloadMeter::default();
-    let (policy, policy_reader) = watch::channel(Arc::new(config.probe.clone()));
-    let (wishes, wishes_reader) = watch::channel(Arc::new(Wishes {
-        notify: config.notify.clone(),
-        maintenance: config.maintenance.clone().into(),
-    }));
-    let gate = Gate::new(config.access.clone()).map_err(ServeError::Gate)?;
-    let (gate, gate_reader) = watch::channel(Arc::new(gate));
     let access = AccessMeter::default();
     let hints = Hints::default();
     let (leads, handover, lease) = leadership(lease);
@@ -118,7 +107,7 @@ pub async fn serve(
         readers: readers.clone(),
         clock,
         hints: hints.clone(),
-        wishes: wishes_reader,
+        wishes: decided.wishes,
         leads,
         outbox: Outbox::open(&config.data_dir),
         handover,
@@ -135,17 +124,17 @@ pub async fn serve(
                 &schedule,
                 &reload,
             )
-            .and(|registry| access.register(registry, gate_reader.clone())),
+            .and(|registry| access.register(registry, decided.gate.clone())),
         ),
         readers: readers.clone(),
         clock,
         build,
-        policy: policy_reader,
-        gate: gate_reader.clone(),
+        policy: decided.policy,
+        gate: decided.gate.clone(),
         access: access.clone(),
         telling,
         history,
-        maintenance: terms_reader,
+        maintenance: decided.terms,
         streams: Arc::new(Semaphore::new(api::STREAMS)),
         stop: stop.clone(),
     };
@@ -154,7 +143,7 @@ pub async fn serve(
     let store = tokio::spawn(store.run(end_store.clone()));
     let serving = api::server::Serving {
         router: api::router(api),
-        gate: gate_reader,
+        gate: decided.gate,
         meter: access,
     };
     let server = tokio::spawn(api::server::serve(listener, serving, stop.clone()));
@@ -163,7 +152,7 @@ pub async fn serve(
     say_hello(&file, &config);
 
     let sources = Sources::new(clock, inbox, schedule, hints);
-    let reloader = Reloader::new(file, clock, sources, reload, policy, wishes, terms, gate);
+    let reloader = Reloader::new(file, clock, sources, reload, decider);
     reloader.run(config, began, &stop).await;
 
     end_store.cancel();

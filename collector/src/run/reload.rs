@@ -6,22 +6,17 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::access::gate::Gate;
-use crate::access::policy::Policy;
 use crate::clock::Clock;
-use crate::config::probe_policy::ProbePolicy;
 use crate::config::{self, Config};
-use crate::history::Terms;
 use crate::metrics::ReloadMeter;
-use crate::notify::Wishes;
+use crate::run::decided::Decider;
 use crate::run::sources::Sources;
 
 /// Editors and ConfigMap updates write in several steps: wait until they have been quiet for this long.
@@ -36,10 +31,7 @@ pub struct Reloader {
     clock: Clock,
     sources: Sources,
     meter: ReloadMeter,
-    policy: watch::Sender<Arc<ProbePolicy>>,
-    wishes: watch::Sender<Arc<Wishes>>,
-    terms: watch::Sender<Arc<Terms>>,
-    gate: watch::Sender<Arc<Gate>>,
+    decider: Decider,
     /// Of what is in force; none where a file changed while it was read.
     fingerprint: Option<u64>,
     files: Vec<PathBuf>,
@@ -53,20 +45,14 @@ impl Reloader {
         clock: Clock,
         sources: Sources,
         meter: ReloadMeter,
-        policy: watch::Sender<Arc<ProbePolicy>>,
-        wishes: watch::Sender<Arc<Wishes>>,
-        terms: watch::Sender<Arc<Terms>>,
-        gate: watch::Sender<Arc<Gate>>,
+        decider: Decider,
     ) -> Self {
         Self {
             file,
             clock,
             sources,
             meter,
-            policy,
-            wishes,
-            terms,
-            gate,
+            decider,
             fingerprint: None,
             files: Vec::new(),
             listen: None,
@@ -140,34 +126,14 @@ impl Reloader {
             tracing::warn!("{warning}");
         }
         self.listen.get_or_insert(config.api.listen);
+        self.decider.decide(&config);
         self.files = config.files;
         self.fingerprint = self.print_of(began);
-        self.policy.send_replace(Arc::new(config.probe));
-        let maintenance: Arc<[_]> = config.maintenance.into();
-        let terms = Terms {
-            limits: config.history,
-            maintenance: maintenance.clone(),
-        };
-        self.terms.send_replace(Arc::new(terms));
-        self.open_gate(config.access);
-        let wishes = Wishes {
-            notify: config.notify,
-            maintenance,
-        };
-        self.wishes.send_replace(Arc::new(wishes));
         self.sources.watch(config.targets).await;
         self.meter.last_successful.set(1);
         self.meter
             .last_success_seconds
             .set(self.clock.now().as_seconds());
-    }
-
-    /// A new gate forgets who was let in: whoever has lost a password is out at once.
-    fn open_gate(&self, policy: Policy) {
-        match Gate::new(policy) {
-            Ok(gate) => drop(self.gate.send_replace(Arc::new(gate))),
-            Err(error) => tracing::error!("the gate before stays in force: {error}"),
-        }
     }
 
     fn changed(&self) -> bool {

@@ -38,7 +38,7 @@ fn what_lets_nobody_or_anybody_in_is_refused_with_its_place() {
             "1:",
             "optional",
         ),
-        ("{ rate_limit: { per_second: 0 } }", "1:", "rate_limit"),
+        ("{ rate_limit: { per_second: 0 } }", "1:", "per_second"),
         ("{ web_config_file: none.yml }", "1:25", "none.yml"),
         ("{ user: {} }", "1:8", "users"),
     ];

@@ -1,0 +1,87 @@
+//! What the config decides for the parts that follow it while it runs: one writer (the reloader),
+//! many readers. Must not know files or what the parts do with it.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::access::gate::Gate;
+use crate::config::Config;
+use crate::config::probe_policy::ProbePolicy;
+use crate::history::Terms;
+use crate::notify::Wishes;
+
+/// Where the parts read.
+#[derive(Clone, Debug)]
+pub struct Decided {
+    /// What `/probe` may look at.
+    pub policy: watch::Receiver<Arc<ProbePolicy>>,
+    /// Who is told.
+    pub wishes: watch::Receiver<Arc<Wishes>>,
+    /// How much history is kept, and what does not count.
+    pub terms: watch::Receiver<Arc<Terms>>,
+    /// Who is let in.
+    pub gate: watch::Receiver<Arc<Gate>>,
+}
+
+/// Writes it.
+#[derive(Debug)]
+pub struct Decider {
+    policy: watch::Sender<Arc<ProbePolicy>>,
+    wishes: watch::Sender<Arc<Wishes>>,
+    terms: watch::Sender<Arc<Terms>>,
+    gate: watch::Sender<Arc<Gate>>,
+}
+
+impl Decider {
+    /// Begins with this config.
+    ///
+    /// # Errors
+    /// When the system gives no randomness for a gate.
+    pub fn new(config: &Config) -> Result<(Self, Decided), String> {
+        let (policy, policy_reader) = watch::channel(Arc::new(config.probe.clone()));
+        let (wishes, wishes_reader) = watch::channel(Arc::new(wishes(config)));
+        let (terms, terms_reader) = watch::channel(Arc::new(terms(config)));
+        let gate = Gate::new(config.access.clone())?;
+        let (gate, gate_reader) = watch::channel(Arc::new(gate));
+        let decided = Decided {
+            policy: policy_reader,
+            wishes: wishes_reader,
+            terms: terms_reader,
+            gate: gate_reader,
+        };
+        let decider = Self {
+            policy,
+            wishes,
+            terms,
+            gate,
+        };
+        Ok((decider, decided))
+    }
+
+    /// Brings another config into force. A new gate forgets who was let in: whoever has lost a
+    /// password is out at once.
+    pub fn decide(&self, config: &Config) {
+        self.policy.send_replace(Arc::new(config.probe.clone()));
+        self.terms.send_replace(Arc::new(terms(config)));
+        match Gate::new(config.access.clone()) {
+            Ok(gate) => drop(self.gate.send_replace(Arc::new(gate))),
+            Err(error) => tracing::error!("the gate before stays in force: {error}"),
+        }
+        self.wishes.send_replace(Arc::new(wishes(config)));
+    }
+}
+
+fn wishes(config: &Config) -> Wishes {
+    Wishes {
+        notify: config.notify.clone(),
+        maintenance: config.maintenance.clone().into(),
+    }
+}
+
+fn terms(config: &Config) -> Terms {
+    Terms {
+        limits: config.history,
+        maintenance: config.maintenance.clone().into(),
+    }
+}
