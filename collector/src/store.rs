@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use comind_model::event::Event;
-use comind_model::observation::Observation;
+use comind_model::health::Health;
+use comind_model::observation::{Observation, Outcome};
+use comind_model::reason::Reason;
 use comind_model::snapshot::Snapshot;
 use comind_model::state::{Standing, State};
 use comind_model::target::Target;
@@ -199,9 +201,15 @@ impl Store {
         let state = Arc::make_mut(&mut self.states[place]);
         let event = state.apply(observation, self.seq + 1, now);
         self.dirty = true;
-        if let Some(event) = event {
-            let mut events = vec![event];
-            self.lose_parts(&mut events, now);
+        let out = !state.standing().health.works();
+        let health = state.standing().health;
+        let mut events: Vec<Event> = event.into_iter().collect();
+        // Also when it was out before: its watch may have told of parts since, between two
+        // looks that failed.
+        if out && matches!(observation.outcome, Outcome::Bad { .. }) {
+            self.lose_parts_of(&observation.target, health, &mut events, now);
+        }
+        if !events.is_empty() {
             self.announce(events, now);
         }
     }
@@ -278,13 +286,25 @@ impl Store {
             .map(|event| (event.target.clone(), event.to))
             .collect();
         for (parent, health) in out {
-            let why = format!("{parent}, which watches it, is {health}");
-            for state in &mut self.states {
-                if state.target().parent.as_ref() == Some(&parent) {
-                    let seq = self.seq + 1 + events.len() as u64;
-                    events.extend(Arc::make_mut(state).lose(&why, seq, now));
-                }
-            }
+            self.lose_parts_of(&parent, health, events, now);
+        }
+    }
+
+    fn lose_parts_of(
+        &mut self,
+        parent: &Arc<str>,
+        health: Health,
+        events: &mut Vec<Event>,
+        now: Timestamp,
+    ) {
+        let known = |state: &State| {
+            state.target().parent.as_ref() == Some(parent)
+                && state.standing().reason != Reason::ParentOut
+        };
+        let why = format!("{parent}, which watches it, is {health}");
+        for state in self.states.iter_mut().filter(|state| known(state)) {
+            let seq = self.seq + 1 + events.len() as u64;
+            events.extend(Arc::make_mut(state).lose(&why, seq, now));
         }
     }
 

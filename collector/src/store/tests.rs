@@ -186,8 +186,16 @@ async fn parts_come_go_and_are_unknown_while_their_parent_is_out() {
     ];
     assert_eq!(seen, wanted);
 
-    store.tell(part("a/x", true)).await;
-    assert_eq!(&*events.recv().await.unwrap().target, "a/x");
+    // What the watch tells between two failed looks counts only until the second.
+    for (told, to) in [
+        (part("a/x", true), Health::Up),
+        (observed("a", false), Health::Unknown),
+        (part("a/x", true), Health::Up),
+    ] {
+        store.tell(told).await;
+        let event = events.recv().await.unwrap();
+        assert_eq!((&*event.target, event.to), ("a/x", to));
+    }
     let gone = Input::Gone {
         parent: "a".into(),
         parts: vec!["a/x".into()],
