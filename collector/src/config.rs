@@ -4,6 +4,7 @@
 pub mod access;
 mod de;
 mod dependencies;
+pub mod discovery;
 pub mod duration;
 pub mod env;
 mod files;
@@ -30,6 +31,7 @@ use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 
+use self::discovery::{Discovery, Kubernetes};
 use self::env::Env;
 use self::files::Folder;
 use self::maintenance::{Maintenance, Written};
@@ -61,6 +63,8 @@ pub struct Config {
     pub defaults: Defaults,
     /// What is watched, in the order of the file.
     pub targets: Vec<TargetConfig>,
+    /// Whether a cluster names further targets.
+    pub discovery: Option<Kubernetes>,
     /// What `/probe` may look at.
     pub probe: ProbePolicy,
     /// Whether metrics are exported under the names of other exporters as well.
@@ -171,6 +175,7 @@ impl Reader {
             access,
             data_dir: self.data_dir(root),
             targets: targets.targets,
+            discovery: self.discovery(root, folder),
             probe: self.section(root, "probe"),
             compat_metrics,
             proxy: self.opaque::<Proxy>(root, "proxy"),
@@ -265,7 +270,8 @@ impl Reader {
             _ => {}
         }
         self.problems.append(&mut targets.problems);
-        if targets.targets.is_empty() && self.problems.is_empty() {
+        let elsewhere = root.get("discovery").is_some();
+        if targets.targets.is_empty() && !elsewhere && self.problems.is_empty() {
             self.warn(root, "no `targets`: nothing is watched");
         }
         targets
@@ -297,6 +303,18 @@ impl Reader {
             }
         });
         self.take(read.map_err(|error| error.under("notify")))
+    }
+
+    fn discovery(&mut self, root: &Node, folder: &Folder) -> Option<Kubernetes> {
+        let node = root.get("discovery").filter(|node| !node.is_null())?;
+        let node = folder.resolve(node);
+        let read = node.read::<Discovery>().and_then(|section| {
+            let problem = section.kubernetes.as_ref().and_then(Kubernetes::problem);
+            let at = node.get("kubernetes").unwrap_or(&node);
+            problem.map_or(Ok(section), |problem| Err(at.error(problem)))
+        });
+        let section = self.take(read.map_err(|error| error.under("discovery")));
+        section.kubernetes
     }
 
     fn history(&mut self, root: &Node) -> Limits {

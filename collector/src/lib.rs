@@ -6,6 +6,7 @@ pub mod access;
 pub mod api;
 pub mod clock;
 pub mod config;
+pub mod discovery;
 pub mod history;
 pub mod kinds;
 pub mod kube;

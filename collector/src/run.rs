@@ -21,6 +21,7 @@ use crate::access::meter::AccessMeter;
 use crate::api::{self, Api};
 use crate::clock::Clock;
 use crate::config::{self, Config, ConfigError};
+use crate::discovery::{self, meter::DiscoveryMeter};
 use crate::history::keeper::Keeper;
 use crate::leader::{self, Leads};
 use crate::lease::{self, keep::Place};
@@ -102,6 +103,9 @@ pub async fn serve(
     let access = AccessMeter::default();
     let hints = Hints::default();
     let (leads, handover, lease) = leadership(lease);
+    let found = DiscoveryMeter::default();
+    let discovery =
+        discovery::keeper::Keeper::new(readers.clone(), clock, leads.clone(), found.clone());
     let lease = lease.map(|lease| tokio::spawn(lease.run(stop.clone())));
     let (notifier, telling) = Notifier::new(Parts {
         readers: readers.clone(),
@@ -124,7 +128,8 @@ pub async fn serve(
                 &schedule,
                 &reload,
             )
-            .and(|registry| access.register(registry, decided.gate.clone())),
+            .and(|registry| access.register(registry, decided.gate.clone()))
+            .and(|registry| found.register(registry)),
         ),
         readers: readers.clone(),
         clock,
@@ -152,7 +157,7 @@ pub async fn serve(
     say_hello(&file, &config);
 
     let sources = Sources::new(clock, inbox, schedule, hints);
-    let reloader = Reloader::new(file, clock, sources, reload, decider);
+    let reloader = Reloader::new(file, clock, sources, reload, decider, discovery);
     reloader.run(config, began, &stop).await;
 
     end_store.cancel();

@@ -7,6 +7,7 @@ mod alertmanager;
 mod api;
 mod argocd;
 mod chaos;
+mod discovery;
 mod disk;
 mod dns;
 mod docker;

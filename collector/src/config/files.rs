@@ -19,6 +19,11 @@ const MAX_BYTES: u64 = 4 * 1024 * 1024;
 pub(super) struct Folder(PathBuf);
 
 impl Folder {
+    /// Where there is no file.
+    pub(super) fn none() -> Self {
+        Self(PathBuf::new())
+    }
+
     pub(super) fn of(file: &Path) -> Self {
         Self(file.parent().unwrap_or(Path::new("")).to_owned())
     }

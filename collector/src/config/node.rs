@@ -107,6 +107,29 @@ impl Node {
         )
     }
 
+    /// From a value of an API. Each of `hidden`, wherever it stands in a text, is shown in
+    /// errors as what goes with it.
+    pub fn from_json(value: &serde_json::Value, hidden: &[(String, String)]) -> Self {
+        use serde_json::Value as Json;
+        let place = Place::default();
+        match value {
+            Json::Object(map) => {
+                let entries = map.iter().map(|(key, value)| Entry {
+                    key: key.as_str().into(),
+                    place: Place::default(),
+                    value: Self::from_json(value, hidden),
+                });
+                Self::map(place, entries.collect())
+            }
+            Json::Array(items) => {
+                let items = items.iter().map(|item| Self::from_json(item, hidden));
+                Self::new(place, Value::List(items.collect()))
+            }
+            Json::String(text) => Self::new(place, Value::Scalar(Scalar::quoted(text, hidden))),
+            plain => Self::text(place, &plain.to_string()),
+        }
+    }
+
     /// Reads it as a `T`; an error carries the place of the key or value at fault, and the fix.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, NodeError> {
         T::deserialize(self)
@@ -168,6 +191,21 @@ impl Node {
 }
 
 impl Scalar {
+    fn quoted(text: &str, hidden: &[(String, String)]) -> Self {
+        let within = hidden.iter().filter(|(value, _)| text.contains(value));
+        let from_env: Vec<_> = within
+            .map(|(value, written)| FromEnv {
+                value: value.clone(),
+                written: written.clone(),
+            })
+            .collect();
+        Self {
+            text: text.into(),
+            plain: false,
+            from_env: from_env.into(),
+        }
+    }
+
     pub(super) fn is_null(&self) -> bool {
         self.plain
             && self.from_env.is_empty()

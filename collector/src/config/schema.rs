@@ -5,6 +5,7 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
+use super::discovery::Discovery;
 use super::history::History;
 use super::maintenance::Written;
 use super::notify::Notify;
@@ -29,6 +30,7 @@ pub fn schema() -> Value {
             "description": "The folder where history is kept.",
         },
         "defaults": section::<Defaults>(&mut generator),
+        "discovery": section::<Discovery>(&mut generator),
         "history": section::<History>(&mut generator),
         "maintenance": section::<Vec<Written>>(&mut generator),
         "notify": section::<Notify>(&mut generator),

@@ -23,6 +23,7 @@ pub(super) const KEYS: &[&str] = &[
     "compat_metrics",
     "data_dir",
     "defaults",
+    "discovery",
     "history",
     "maintenance",
     "notify",

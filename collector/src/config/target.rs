@@ -24,7 +24,7 @@ use crate::kinds::{self, Kind};
 use crate::probe::Probe;
 
 /// The most targets.
-pub(super) const MAX_TARGETS: usize = 10_000;
+pub(crate) const MAX_TARGETS: usize = 10_000;
 
 /// After so many problems further targets are not read.
 const MOST_PROBLEMS: usize = 1_000;
@@ -178,6 +178,19 @@ impl Schedule {
     fn stale_after(&self) -> Duration {
         const LEAST: Duration = Duration::from_secs(3);
         (self.interval.0 * 3 + self.timeout.0).max(LEAST)
+    }
+}
+
+/// Reads a single target that stands in no file.
+///
+/// # Errors
+/// All that is wrong with it.
+pub fn single(item: &Node, defaults: &Defaults) -> Result<TargetConfig, Vec<NodeError>> {
+    let folder = Folder::none();
+    let mut targets = Targets::new(defaults, &folder);
+    match targets.target(item) {
+        Some(target) if targets.problems.is_empty() => Ok(target),
+        _ => Err(targets.problems),
     }
 }
 

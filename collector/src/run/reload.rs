@@ -14,7 +14,9 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
+use crate::config::target::TargetConfig;
 use crate::config::{self, Config};
+use crate::discovery::keeper::Keeper;
 use crate::metrics::ReloadMeter;
 use crate::run::decided::Decider;
 use crate::run::sources::Sources;
@@ -32,6 +34,9 @@ pub struct Reloader {
     sources: Sources,
     meter: ReloadMeter,
     decider: Decider,
+    discovery: Keeper,
+    /// Those that stand in the config.
+    targets: Vec<TargetConfig>,
     /// Of what is in force; none where a file changed while it was read.
     fingerprint: Option<u64>,
     files: Vec<PathBuf>,
@@ -46,6 +51,7 @@ impl Reloader {
         sources: Sources,
         meter: ReloadMeter,
         decider: Decider,
+        discovery: Keeper,
     ) -> Self {
         Self {
             file,
@@ -53,6 +59,8 @@ impl Reloader {
             sources,
             meter,
             decider,
+            discovery,
+            targets: Vec::new(),
             fingerprint: None,
             files: Vec::new(),
             listen: None,
@@ -81,8 +89,10 @@ impl Reloader {
                 // A file changed while it was read: once more, when that has come to rest.
                 () = tokio::time::sleep(QUIET), if self.fingerprint.is_none() => {}
                 _ = changes.recv() => {}
+                () = self.discovery.changed() => self.watch_targets().await,
             }
         }
+        self.discovery.end().await;
         self.sources.end().await;
     }
 
@@ -127,13 +137,22 @@ impl Reloader {
         }
         self.listen.get_or_insert(config.api.listen);
         self.decider.decide(&config);
+        self.discovery.take(&config).await;
         self.files = config.files;
         self.fingerprint = self.print_of(began);
-        self.sources.watch(config.targets).await;
+        self.targets = config.targets;
+        self.watch_targets().await;
         self.meter.last_successful.set(1);
         self.meter
             .last_success_seconds
             .set(self.clock.now().as_seconds());
+    }
+
+    /// Those of the config, and those that the cluster asks for.
+    async fn watch_targets(&mut self) {
+        let mut targets = self.targets.clone();
+        targets.extend(self.discovery.targets());
+        self.sources.watch(targets).await;
     }
 
     fn changed(&self) -> bool {

@@ -34,6 +34,18 @@ impl KubeApi {
         Ok(())
     }
 
+    /// Makes our own definition known, as the chart has it.
+    pub async fn define_monitor(&self) -> Result<()> {
+        let text = include_str!("../../../../helm/comind-ops/crds/monitors.yaml");
+        self.send(Method::POST, PATH, "application/yaml", text)
+            .await?;
+        let path = "/apis/comind.pro/v1alpha1/monitors";
+        wait_for("monitors to be served", SERVED, async || {
+            self.request(Method::GET, path, "").await.map(drop)
+        })
+        .await
+    }
+
     /// Makes Argo CD's definitions unknown again.
     pub async fn undefine_argocd(&self) -> Result<()> {
         for plural in ["applications", "applicationsets", "appprojects"] {
