@@ -284,6 +284,22 @@ impl Serve {
         waited.await.map_err(|error| self.blame(error))
     }
 
+    /// Waits until a series is as `good` wants it.
+    pub(crate) async fn until_value(
+        &self,
+        series: &str,
+        labels: &[(&str, &str)],
+        good: impl Fn(f64) -> bool,
+    ) -> Result<()> {
+        let waited = wait_for(series, LATER, async || {
+            let text = self.get("/metrics").await?;
+            let now = value(&text, series, labels).with_context(|| format!("no {series}"))?;
+            ensure!(good(now), "it is {now}");
+            Ok(())
+        });
+        waited.await.map_err(|error| self.blame(error))
+    }
+
     /// Opens the event stream.
     pub(crate) async fn events(&self) -> Result<Events> {
         Events::open(self.addr(), None).await

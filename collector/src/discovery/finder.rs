@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Service;
-use kube::api::{Api, ApiResource, DynamicObject, ObjectMeta};
 use kube::Client;
+use kube::api::{Api, ApiResource, DynamicObject, ObjectMeta};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -56,7 +56,7 @@ impl Place {
 /// What a place tells, without what is of no interest.
 enum Said {
     Begin,
-    There(Asker, Result<Wish, String>, ObjectMeta),
+    There(Asker, Known),
     Listed,
     Gone(Asker),
     Lost,
@@ -67,6 +67,17 @@ struct Known {
     wish: Result<Wish, String>,
     generation: Option<i64>,
     made: i64,
+}
+
+impl Known {
+    fn of(wish: Result<Wish, String>, meta: &ObjectMeta) -> Self {
+        let made = meta.creation_timestamp.as_ref();
+        Self {
+            wish,
+            generation: meta.generation,
+            made: made.map_or(0, |time| time.0.as_second()),
+        }
+    }
 }
 
 /// The task.
@@ -168,16 +179,11 @@ impl Finder {
                 self.listing.retain(|(other, _)| other != place);
                 self.listing.push((place.clone(), HashSet::new()));
             }
-            Said::There(asker, wish, meta) => {
+            Said::There(asker, known) => {
                 if let Some((_, seen)) = self.listing.iter_mut().find(|(other, _)| other == place) {
                     seen.insert(asker.clone());
                 }
                 if self.known.len() < MAX_TARGETS || self.known.contains_key(&asker) {
-                    let known = Known {
-                        wish,
-                        generation: meta.generation,
-                        made: meta.creation_timestamp.map_or(0, |time| time.0.as_second()),
-                    };
                     self.known.insert(asker, known);
                 }
             }
@@ -353,7 +359,7 @@ impl Ear {
     async fn hear<K>(
         &self,
         api: Api<K>,
-        read: impl Fn(&Asker, K) -> Option<Result<Wish, String>>,
+        read: impl Fn(&K) -> Option<Result<Wish, String>>,
     ) -> (Option<Failure>, bool)
     where
         K: Clone + serde::de::DeserializeOwned + std::fmt::Debug + Send + 'static + kube::Resource,
@@ -372,10 +378,9 @@ impl Ear {
             let said = match told {
                 Told::Begin => Said::Begin,
                 Told::There(object) => {
-                    let meta = object.meta().clone();
-                    let asker = self.asker(&meta);
-                    match read(&asker, object) {
-                        Some(wish) => Said::There(asker, wish, meta),
+                    let asker = self.asker(object.meta());
+                    match read(&object) {
+                        Some(wish) => Said::There(asker, Known::of(wish, object.meta())),
                         None => Said::Gone(asker),
                     }
                 }
@@ -405,13 +410,13 @@ impl Ear {
     }
 }
 
-fn of_monitor(_: &Asker, object: DynamicObject) -> Option<Result<Wish, String>> {
+fn of_monitor(object: &DynamicObject) -> Option<Result<Wish, String>> {
     let spec = object.data.get("spec").cloned().unwrap_or_default();
     let read: Result<MonitorSpec, _> = serde_json::from_value(spec);
     let wish = read.map_err(|error| format!("`spec` cannot be read: {error}"));
     Some(wish.and_then(MonitorSpec::wish))
 }
 
-fn of_service(_: &Asker, object: Service) -> Option<Result<Wish, String>> {
-    service::asks(&object).then(|| service::wish(&object))
+fn of_service(object: &Service) -> Option<Result<Wish, String>> {
+    service::asks(object).then(|| service::wish(object))
 }

@@ -257,9 +257,14 @@ fn fill(
     secrets: &BTreeMap<String, Secret>,
 ) -> Result<serde_json::Map<String, Value>, String> {
     let mut keys = wish.keys;
-    if keys.insert("name".to_owned(), asker.target().into()).is_some() {
+    if keys
+        .insert("name".to_owned(), asker.target().into())
+        .is_some()
+    {
         let name = asker.target();
-        return Err(format!("`name` is not asked for: the target is called `{name}`"));
+        return Err(format!(
+            "`name` is not asked for: the target is called `{name}`"
+        ));
     }
     for (key, secret) in secrets {
         if !matches!(key.as_str(), "username" | "password") {
