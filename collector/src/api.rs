@@ -39,6 +39,7 @@ use crate::metrics::encode::Format;
 use crate::metrics::{Build, Metrics};
 use crate::notify::status::Telling;
 use crate::store::Readers;
+use crate::vitals::Vitals;
 
 /// Event streams that may be open at once; one more is told to come back later.
 pub const STREAMS: usize = 512;
@@ -66,6 +67,8 @@ pub struct Api {
     pub access: AccessMeter,
     /// What people are told.
     pub telling: Telling,
+    /// How our own tasks are.
+    pub vitals: Vitals,
     /// Bounds the event streams.
     pub streams: Arc<Semaphore>,
     /// Ends the event streams, so that the rest can drain.

@@ -22,3 +22,4 @@ pub mod secret;
 pub mod source;
 pub mod sqlite;
 pub mod store;
+pub mod vitals;

@@ -7,6 +7,7 @@ pub mod notify;
 pub mod process;
 pub mod schedule;
 pub mod targets;
+pub mod vitals;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;

@@ -27,6 +27,7 @@ use crate::leader::{self, Leads};
 use crate::lease::{self, keep::Place};
 use crate::metrics::schedule::ScheduleMeter;
 use crate::metrics::targets::TargetMeters;
+use crate::metrics::vitals::VitalsCollector;
 use crate::metrics::{Build, Metrics, ReloadMeter};
 use crate::notify::notifier::{Handover, Notifier, Parts};
 use crate::notify::outbox::Outbox;
@@ -35,6 +36,7 @@ use crate::run::reload::Reloader;
 use crate::run::sources::Sources;
 use crate::source::hints::Hints;
 use crate::store::Store;
+use crate::vitals::Vitals;
 
 /// How long a part gets to end.
 const END: Duration = Duration::from_secs(7);
@@ -102,6 +104,7 @@ pub async fn serve(
     let reload = ReloadMeter::default();
     let access = AccessMeter::default();
     let hints = Hints::default();
+    let vitals = Vitals::default();
     let (leads, handover, lease) = leadership(lease);
     let found = DiscoveryMeter::default();
     let discovery =
@@ -114,6 +117,7 @@ pub async fn serve(
         wishes: decided.wishes,
         leads,
         outbox: Outbox::open(&config.data_dir),
+        vitals: vitals.clone(),
         handover,
     });
     let api = Api {
@@ -129,7 +133,8 @@ pub async fn serve(
                 &reload,
             )
             .and(|registry| access.register(registry, decided.gate.clone()))
-            .and(|registry| found.register(registry)),
+            .and(|registry| found.register(registry))
+            .and(|registry| registry.register_collector(Box::new(VitalsCollector(vitals.clone())))),
         ),
         readers: readers.clone(),
         clock,
@@ -138,6 +143,7 @@ pub async fn serve(
         gate: decided.gate.clone(),
         access: access.clone(),
         telling,
+        vitals: vitals.clone(),
         history,
         maintenance: decided.terms,
         streams: Arc::new(Semaphore::new(api::STREAMS)),
@@ -152,12 +158,12 @@ pub async fn serve(
         meter: access,
     };
     let server = tokio::spawn(api::server::serve(listener, serving, stop.clone()));
-    let keeper = tokio::spawn(keeper.run(readers, end_store.clone()));
+    let keeper = tokio::spawn(keeper.run(readers, vitals.clone(), end_store.clone()));
     let notifier = tokio::spawn(notifier.run(end_store.clone()));
     say_hello(&file, &config);
 
-    let sources = Sources::new(clock, inbox, schedule, hints);
-    let reloader = Reloader::new(file, clock, sources, reload, decider, discovery);
+    let sources = Sources::new(clock, inbox, schedule, hints, vitals.clone());
+    let reloader = Reloader::new(file, clock, sources, reload, decider, discovery, vitals);
     reloader.run(config, began, &stop).await;
 
     end_store.cancel();

@@ -51,6 +51,7 @@ pub struct Rhythm {
 }
 
 /// What one source works with.
+#[derive(Clone)]
 pub struct Source {
     /// What is watched.
     pub target: Arc<Target>,

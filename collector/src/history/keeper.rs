@@ -20,6 +20,7 @@ use crate::history::file::{Batch, File, Latency};
 use crate::history::report::{Record, Report};
 use crate::history::{Terms, Windows};
 use crate::store::Readers;
+use crate::vitals::{self, Vitals};
 
 /// How often the report is worked out, and the file told that we live.
 const TURN: Duration = Duration::from_secs(5);
@@ -113,7 +114,7 @@ impl Keeper {
     }
 
     /// Keeps until `stop`.
-    pub async fn run(mut self, readers: Readers, stop: CancellationToken) {
+    pub async fn run(mut self, readers: Readers, vitals: Vitals, stop: CancellationToken) {
         let (mut events, _) = readers.subscribe();
         let mut turn = tokio::time::interval(TURN);
         let mut minute = tokio::time::interval(MINUTE);
@@ -121,7 +122,9 @@ impl Keeper {
             ticker.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         }
         let mut turns = 0u32;
+        let pulse = vitals.task("history", vitals::PATIENCE);
         loop {
+            pulse.beat();
             tokio::select! {
                 () = stop.cancelled() => break,
                 event = events.recv() => {

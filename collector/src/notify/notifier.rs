@@ -30,6 +30,7 @@ use crate::notify::status::{Alerts, Meter, Meters, Telling};
 use crate::notify::webhook::Webhook;
 use crate::source::hints::Hints;
 use crate::store::Readers;
+use crate::vitals::{self, Vitals};
 
 /// The hint that a target which depends on this one went down.
 pub const DEPENDENT_DOWN: &str = "dependent_down";
@@ -51,6 +52,8 @@ pub struct Parts {
     pub leads: Leads,
     /// What survives a restart.
     pub outbox: Outbox,
+    /// Where it gives its signs of life.
+    pub vitals: Vitals,
     /// What passes from one leader to the next, where there are several.
     pub handover: Option<Handover>,
 }
@@ -119,12 +122,17 @@ impl Notifier {
         self.book = Book::new(wishes.notify.policy(), before);
         self.hire(&wishes).await;
         let (mut events, _) = self.parts.readers.subscribe();
+        let pulse = self.parts.vitals.task("notifier", vitals::PATIENCE);
         loop {
+            pulse.beat();
             let snapshot = self.parts.readers.snapshot();
             self.turn(&snapshot).await;
             let now = self.parts.clock.now();
             let next = self.book.next_turn(&snapshot.targets, now);
-            let next = Instant::now() + next.since(now).max(Duration::from_millis(10));
+            let wait = next
+                .since(now)
+                .clamp(Duration::from_millis(10), vitals::BEAT);
+            let next = Instant::now() + wait;
             tokio::select! {
                 () = stop.cancelled() => return,
                 event = events.recv() => self.heard(event, &mut events),

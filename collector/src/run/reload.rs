@@ -20,6 +20,7 @@ use crate::discovery::keeper::Keeper;
 use crate::metrics::ReloadMeter;
 use crate::run::decided::Decider;
 use crate::run::sources::Sources;
+use crate::vitals::{self, Vitals};
 
 /// Editors and ConfigMap updates write in several steps: wait until they have been quiet for this long.
 const QUIET: Duration = Duration::from_millis(150);
@@ -35,6 +36,7 @@ pub struct Reloader {
     meter: ReloadMeter,
     decider: Decider,
     discovery: Keeper,
+    vitals: Vitals,
     /// Those that stand in the config.
     targets: Vec<TargetConfig>,
     /// Of what is in force; none where a file changed while it was read.
@@ -52,6 +54,7 @@ impl Reloader {
         meter: ReloadMeter,
         decider: Decider,
         discovery: Keeper,
+        vitals: Vitals,
     ) -> Self {
         Self {
             file,
@@ -60,6 +63,7 @@ impl Reloader {
             meter,
             decider,
             discovery,
+            vitals,
             targets: Vec::new(),
             fingerprint: None,
             files: Vec::new(),
@@ -74,7 +78,10 @@ impl Reloader {
         let (changed, mut changes) = mpsc::channel(1);
         let mut watcher = self.watch_files(changed.clone());
         let mut hangup = hangups();
+        let pulse = self.vitals.task("config", vitals::PATIENCE);
+        let mut beat = tokio::time::interval(vitals::BEAT);
         loop {
+            pulse.beat();
             // Also what changed while it was read, or while nobody watched.
             if self.changed() {
                 settle(&mut changes).await;
@@ -89,6 +96,7 @@ impl Reloader {
                 // A file changed while it was read: once more, when that has come to rest.
                 () = tokio::time::sleep(QUIET), if self.fingerprint.is_none() => {}
                 _ = changes.recv() => {}
+                _ = beat.tick() => {}
                 () = self.discovery.changed() => self.watch_targets().await,
             }
         }
