@@ -8,6 +8,7 @@ pub mod feed;
 pub mod guard;
 pub mod health;
 pub mod history;
+pub mod maintenance;
 pub mod openapi;
 pub mod page;
 pub mod pages;
@@ -24,7 +25,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{delete, get};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -35,6 +36,7 @@ use crate::clock::Clock;
 use crate::config::probe_policy::ProbePolicy;
 use crate::history::Terms;
 use crate::history::keeper::History;
+use crate::maintenance::Desk;
 use crate::metrics::encode::Format;
 use crate::metrics::{Build, Metrics};
 use crate::notify::status::Telling;
@@ -67,6 +69,8 @@ pub struct Api {
     pub access: AccessMeter,
     /// What people are told.
     pub telling: Telling,
+    /// Maintenance that people begin.
+    pub desk: Desk,
     /// How our own tasks are.
     pub vitals: Vitals,
     /// Bounds the event streams.
@@ -85,6 +89,7 @@ pub const PATHS: &[&str] = &[
     "/probe",
     "/api/v1/state",
     "/api/v1/alerts",
+    "/api/v1/maintenance",
     "/api/v1/events",
     "/api/v1/history",
     "/api/v1/uptime",
@@ -106,6 +111,11 @@ pub fn router(api: Api) -> Router {
         .route("/probe", get(probe::probe))
         .route("/api/v1/state", get(state::state))
         .route("/api/v1/alerts", get(alerts::alerts))
+        .route(
+            "/api/v1/maintenance",
+            get(maintenance::list).post(maintenance::begin),
+        )
+        .route("/api/v1/maintenance/{id}", delete(maintenance::end))
         .route("/api/v1/events", get(events::events))
         .route("/api/v1/history", get(history::history))
         .route("/api/v1/uptime", get(history::uptime))

@@ -12,6 +12,7 @@ pub mod kinds;
 pub mod kube;
 pub mod leader;
 pub mod lease;
+pub mod maintenance;
 pub mod metrics;
 pub mod net;
 pub mod notify;

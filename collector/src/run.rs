@@ -25,6 +25,7 @@ use crate::discovery::{self, meter::DiscoveryMeter};
 use crate::history::keeper::Keeper;
 use crate::leader::{self, Leads};
 use crate::lease::{self, keep::Place};
+use crate::maintenance::Desk;
 use crate::metrics::schedule::ScheduleMeter;
 use crate::metrics::targets::TargetMeters;
 use crate::metrics::vitals::VitalsCollector;
@@ -97,11 +98,13 @@ pub async fn serve(
     descriptors::raise(config.targets.len());
     let clock = Clock::system();
     let meters = Arc::new(TargetMeters::default());
-    let (decider, decided) = Decider::new(&config).map_err(ServeError::Gate)?;
+    let desk = Desk::open(&config.data_dir);
+    let (decider, decided) =
+        Decider::new(&config, &desk.follow().borrow()).map_err(ServeError::Gate)?;
     let (keeper, history, restored) = Keeper::open(&config.data_dir, clock, decided.terms.clone());
     let (store, inbox, readers) = Store::new(clock, meters.clone(), restored);
     let schedule = ScheduleMeter::default();
-    let reload = ReloadMeter::default();
+    let reloads = ReloadMeter::default();
     let access = AccessMeter::default();
     let hints = Hints::default();
     let vitals = Vitals::default();
@@ -130,7 +133,7 @@ pub async fn serve(
                 telling.clone(),
                 history.clone(),
                 &schedule,
-                &reload,
+                &reloads,
             )
             .and(|registry| access.register(registry, decided.gate.clone()))
             .and(|registry| found.register(registry))
@@ -143,6 +146,7 @@ pub async fn serve(
         gate: decided.gate.clone(),
         access: access.clone(),
         telling,
+        desk: desk.clone(),
         vitals: vitals.clone(),
         history,
         maintenance: decided.terms,
@@ -163,7 +167,16 @@ pub async fn serve(
     say_hello(&file, &config);
 
     let sources = Sources::new(clock, inbox, schedule, hints, vitals.clone());
-    let reloader = Reloader::new(file, clock, sources, reload, decider, discovery, vitals);
+    let reloader = Reloader::new(reload::Parts {
+        file,
+        clock,
+        sources,
+        meter: reloads,
+        decider,
+        discovery,
+        begun: desk.follow(),
+        vitals,
+    });
     reloader.run(config, began, &stop).await;
 
     end_store.cancel();

@@ -18,6 +18,7 @@ mod history;
 mod http;
 mod kubernetes;
 mod lease;
+mod maintenance;
 mod metrics;
 mod minio;
 mod names;

@@ -151,6 +151,11 @@ impl Gate {
         }
     }
 
+    /// Whether strangers are kept out.
+    pub fn keeps_out(&self) -> bool {
+        self.policy.keeps_out()
+    }
+
     /// Which ways of login `WWW-Authenticate` offers.
     pub fn challenges(&self) -> impl Iterator<Item = HeaderValue> {
         let basic = (!self.policy.users.is_empty()).then_some(HeaderValue::from_static(

@@ -58,6 +58,14 @@ fn paths() -> Value {
             "alerts", "state", "Open alerts, why some are not told, and how the receivers fare",
             &json!({ "200": answer("What is open now.", "application/json", &reference("Alerts")) }),
         ) },
+        "/api/v1/maintenance": {
+            "get": operation(
+                "maintenance", "state", "Maintenance that somebody began by this API and that is not over",
+                &json!({ "200": answer("What is planned or on.", "application/json", &json!({ "type": "object" })) }),
+            ),
+            "post": begin_maintenance(),
+        },
+        "/api/v1/maintenance/{id}": { "delete": end_maintenance() },
         "/api/v1/history": { "get": history() },
         "/api/v1/uptime": { "get": operation(
             "uptime", "state", "Uptime, error budget and burn rates of every target",
@@ -80,6 +88,45 @@ fn paths() -> Value {
 
 fn operation(id: &str, tag: &str, summary: &str, responses: &Value) -> Value {
     json!({ "operationId": id, "tags": [tag], "summary": summary, "responses": responses })
+}
+
+fn begin_maintenance() -> Value {
+    let wanted = object(
+        &json!({
+            "name": { "type": "string", "description": "What it is for." },
+            "targets": { "type": "array", "items": { "type": "string" }, "description": "Names of targets; `*` stands for any text." },
+            "duration": { "type": "string", "examples": ["1h", "30m"] },
+            "from": described("Time", "When it begins; now by default."),
+        }),
+        &["name", "targets", "duration"],
+    );
+    let mut begin = operation(
+        "begin_maintenance",
+        "state",
+        "Tell nobody of these targets for a while, and do not count it; with a login, or from this machine",
+        &json!({
+            "201": answer("It, with its id.", "application/json", &json!({ "type": "object" })),
+            "403": answer("There is no login.", "application/json", &json!({ "type": "object" })),
+            "422": answer("It cannot be.", "application/json", &json!({ "type": "object" })),
+        }),
+    );
+    begin["requestBody"] =
+        json!({ "required": true, "content": { "application/json": { "schema": wanted } } });
+    begin
+}
+
+fn end_maintenance() -> Value {
+    let mut end = operation(
+        "end_maintenance",
+        "state",
+        "End a maintenance now",
+        &json!({
+            "204": { "description": "It is over." },
+            "404": answer("There is none, or it is over.", "application/json", &json!({ "type": "object" })),
+        }),
+    );
+    end["parameters"] = json!([{ "name": "id", "in": "path", "required": true, "schema": text() }]);
+    end
 }
 
 fn answer(description: &str, content_type: &str, schema: &Value) -> Value {

@@ -14,7 +14,7 @@ use super::duration::Span;
 use super::glob::glob;
 
 /// The longest maintenance.
-const LONGEST: std::time::Duration = std::time::Duration::from_secs(30 * 86_400);
+pub const LONGEST: std::time::Duration = std::time::Duration::from_secs(30 * 86_400);
 /// So many windows of one maintenance are counted; one every ten minutes over a month fits.
 pub const MOST_WINDOWS: usize = 5_000;
 
@@ -117,6 +117,15 @@ fn once(from: &str, until: &str) -> Result<When, String> {
 }
 
 impl Maintenance {
+    /// One that is on once.
+    pub fn once(name: &str, targets: Vec<String>, from: Timestamp, until: Timestamp) -> Self {
+        Self {
+            name: name.into(),
+            targets,
+            when: When::Once { from, until },
+        }
+    }
+
     /// Whether it is about this target.
     pub fn covers(&self, target: &str) -> bool {
         self.targets.iter().any(|pattern| glob(pattern, target))

@@ -7,6 +7,7 @@ use tokio::sync::watch;
 
 use crate::access::gate::Gate;
 use crate::config::Config;
+use crate::config::maintenance::Maintenance;
 use crate::config::probe_policy::ProbePolicy;
 use crate::history::Terms;
 use crate::notify::Wishes;
@@ -38,10 +39,10 @@ impl Decider {
     ///
     /// # Errors
     /// When the system gives no randomness for a gate.
-    pub fn new(config: &Config) -> Result<(Self, Decided), String> {
+    pub fn new(config: &Config, begun: &[Maintenance]) -> Result<(Self, Decided), String> {
         let (policy, policy_reader) = watch::channel(Arc::new(config.probe.clone()));
-        let (wishes, wishes_reader) = watch::channel(Arc::new(wishes(config)));
-        let (terms, terms_reader) = watch::channel(Arc::new(terms(config)));
+        let (wishes, wishes_reader) = watch::channel(Arc::new(wishes(config, begun)));
+        let (terms, terms_reader) = watch::channel(Arc::new(terms(config, begun)));
         let gate = Gate::new(config.access.clone())?;
         let (gate, gate_reader) = watch::channel(Arc::new(gate));
         let decided = Decided {
@@ -61,27 +62,36 @@ impl Decider {
 
     /// Brings another config into force. A new gate forgets who was let in: whoever has lost a
     /// password is out at once.
-    pub fn decide(&self, config: &Config) {
+    pub fn decide(&self, config: &Config, begun: &[Maintenance]) {
         self.policy.send_replace(Arc::new(config.probe.clone()));
-        self.terms.send_replace(Arc::new(terms(config)));
+        self.terms.send_replace(Arc::new(terms(config, begun)));
         match Gate::new(config.access.clone()) {
             Ok(gate) => drop(self.gate.send_replace(Arc::new(gate))),
             Err(error) => tracing::error!("the gate before stays in force: {error}"),
         }
-        self.wishes.send_replace(Arc::new(wishes(config)));
+        self.wishes.send_replace(Arc::new(wishes(config, begun)));
+    }
+
+    /// Another maintenance `of` the config or `begun` by somebody is in force.
+    pub fn maintain(&self, of: &[Maintenance], begun: &[Maintenance]) {
+        let all: Arc<[Maintenance]> = of.iter().chain(begun).cloned().collect();
+        self.terms
+            .send_modify(|terms| Arc::make_mut(terms).maintenance = all.clone());
+        self.wishes
+            .send_modify(|wishes| Arc::make_mut(wishes).maintenance = all);
     }
 }
 
-fn wishes(config: &Config) -> Wishes {
+fn wishes(config: &Config, begun: &[Maintenance]) -> Wishes {
     Wishes {
         notify: config.notify.clone(),
-        maintenance: config.maintenance.clone().into(),
+        maintenance: config.maintenance.iter().chain(begun).cloned().collect(),
     }
 }
 
-fn terms(config: &Config) -> Terms {
+fn terms(config: &Config, begun: &[Maintenance]) -> Terms {
     Terms {
         limits: config.history,
-        maintenance: config.maintenance.clone().into(),
+        maintenance: config.maintenance.iter().chain(begun).cloned().collect(),
     }
 }

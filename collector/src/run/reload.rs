@@ -6,14 +6,16 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
+use crate::config::maintenance::Maintenance;
 use crate::config::target::TargetConfig;
 use crate::config::{self, Config};
 use crate::discovery::keeper::Keeper;
@@ -28,15 +30,31 @@ const QUIET: Duration = Duration::from_millis(150);
 /// File systems stamp changes with a clock that lags by a tick of the kernel: at most this much.
 const TICK: Duration = Duration::from_millis(10);
 
+/// What it works with.
+pub struct Parts {
+    /// The config.
+    pub file: PathBuf,
+    /// Gives the time.
+    pub clock: Clock,
+    /// The running sources.
+    pub sources: Sources,
+    /// Counts reloads.
+    pub meter: ReloadMeter,
+    /// Where other parts follow the config.
+    pub decider: Decider,
+    /// Targets that a cluster names.
+    pub discovery: Keeper,
+    /// Maintenance that somebody began.
+    pub begun: watch::Receiver<Arc<[Maintenance]>>,
+    /// Where it gives its signs of life.
+    pub vitals: Vitals,
+}
+
 /// Owns what the config decides.
 pub struct Reloader {
-    file: PathBuf,
-    clock: Clock,
-    sources: Sources,
-    meter: ReloadMeter,
-    decider: Decider,
-    discovery: Keeper,
-    vitals: Vitals,
+    parts: Parts,
+    /// Those of the config.
+    maintenance: Vec<Maintenance>,
     /// Those that stand in the config.
     targets: Vec<TargetConfig>,
     /// Of what is in force; none where a file changed while it was read.
@@ -46,24 +64,11 @@ pub struct Reloader {
 }
 
 impl Reloader {
-    /// For the config in `file`.
-    pub fn new(
-        file: PathBuf,
-        clock: Clock,
-        sources: Sources,
-        meter: ReloadMeter,
-        decider: Decider,
-        discovery: Keeper,
-        vitals: Vitals,
-    ) -> Self {
+    /// Nothing is in force yet.
+    pub fn new(parts: Parts) -> Self {
         Self {
-            file,
-            clock,
-            sources,
-            meter,
-            decider,
-            discovery,
-            vitals,
+            parts,
+            maintenance: Vec::new(),
             targets: Vec::new(),
             fingerprint: None,
             files: Vec::new(),
@@ -78,7 +83,7 @@ impl Reloader {
         let (changed, mut changes) = mpsc::channel(1);
         let mut watcher = self.watch_files(changed.clone());
         let mut hangup = hangups();
-        let pulse = self.vitals.task("config", vitals::PATIENCE);
+        let pulse = self.parts.vitals.task("config", vitals::PATIENCE);
         let mut beat = tokio::time::interval(vitals::BEAT);
         loop {
             pulse.beat();
@@ -97,17 +102,21 @@ impl Reloader {
                 () = tokio::time::sleep(QUIET), if self.fingerprint.is_none() => {}
                 _ = changes.recv() => {}
                 _ = beat.tick() => {}
-                () = self.discovery.changed() => self.watch_targets().await,
+                Ok(()) = self.parts.begun.changed() => {
+                    let begun = self.parts.begun.borrow_and_update().clone();
+                    self.parts.decider.maintain(&self.maintenance, &begun);
+                }
+                () = self.parts.discovery.changed() => self.watch_targets().await,
             }
         }
-        self.discovery.end().await;
-        self.sources.end().await;
+        self.parts.discovery.end().await;
+        self.parts.sources.end().await;
     }
 
     async fn reload(&mut self) {
-        self.meter.total.inc();
+        self.parts.meter.total.inc();
         let began = SystemTime::now();
-        let file = self.file.clone();
+        let file = self.parts.file.clone();
         // Reads files and builds probes: not on a thread that probes run on.
         let loaded = tokio::task::spawn_blocking(move || config::load(&file)).await;
         match loaded {
@@ -131,7 +140,7 @@ impl Reloader {
     }
 
     fn refuse(&mut self, error: &str, began: SystemTime) {
-        self.meter.last_successful.set(0);
+        self.parts.meter.last_successful.set(0);
         self.fingerprint = self.print_of(began);
         for line in error.lines() {
             tracing::error!("{line}");
@@ -144,23 +153,26 @@ impl Reloader {
             tracing::warn!("{warning}");
         }
         self.listen.get_or_insert(config.api.listen);
-        self.decider.decide(&config);
-        self.discovery.take(&config).await;
+        let begun = self.parts.begun.borrow_and_update().clone();
+        self.parts.decider.decide(&config, &begun);
+        self.maintenance.clone_from(&config.maintenance);
+        self.parts.discovery.take(&config).await;
         self.files = config.files;
         self.fingerprint = self.print_of(began);
         self.targets = config.targets;
         self.watch_targets().await;
-        self.meter.last_successful.set(1);
-        self.meter
+        self.parts.meter.last_successful.set(1);
+        self.parts
+            .meter
             .last_success_seconds
-            .set(self.clock.now().as_seconds());
+            .set(self.parts.clock.now().as_seconds());
     }
 
     /// Those of the config, and those that the cluster asks for.
     async fn watch_targets(&mut self) {
         let mut targets = self.targets.clone();
-        targets.extend(self.discovery.targets());
-        self.sources.watch(targets).await;
+        targets.extend(self.parts.discovery.targets());
+        self.parts.sources.watch(targets).await;
     }
 
     fn changed(&self) -> bool {
@@ -168,7 +180,7 @@ impl Reloader {
     }
 
     fn watched(&self) -> impl Iterator<Item = &PathBuf> {
-        std::iter::once(&self.file).chain(&self.files)
+        std::iter::once(&self.parts.file).chain(&self.files)
     }
 
     /// Of what was read from `began` on, unless a file has changed since: then what was read may

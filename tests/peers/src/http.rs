@@ -25,6 +25,8 @@ const LONGEST: usize = 16 * 1024 * 1024;
 pub async fn send(addr: SocketAddr, request: Request<Full<Bytes>>) -> Result<Response<Bytes>> {
     let exchange = async {
         let stream = TcpStream::connect(addr).await?;
+        // Head and body go out one after the other: the second must not wait for an answer.
+        stream.set_nodelay(true)?;
         exchange(stream, &addr.to_string(), request).await
     };
     timeout(DEADLINE, exchange)

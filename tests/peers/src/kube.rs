@@ -238,6 +238,7 @@ async fn request(
         .header(header::CONTENT_TYPE, kind)
         .body(Full::new(Bytes::copy_from_slice(body.as_bytes())))?;
     let stream = TcpStream::connect(addr).await?;
+    stream.set_nodelay(true)?;
     let name = ServerName::IpAddress(addr.ip().into());
     let stream = connector(authority_pem)?.connect(name, stream).await?;
     text(&exchange(stream, &addr.to_string(), request).await?)
