@@ -163,9 +163,6 @@ impl Reader {
         let mut watched = BTreeSet::new();
         let (api, access) = self.api(root, folder, &mut watched);
         let compat_metrics: bool = self.section(root, "compat_metrics");
-        if let Some(node) = root.get("compat_metrics").filter(|_| compat_metrics) {
-            self.warn(node, "`compat_metrics` has no effect in this version yet");
-        }
         let defaults = self.defaults(root);
         let targets = self.targets(root, &defaults, folder);
         let mut files = targets.files;

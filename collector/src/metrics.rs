@@ -1,6 +1,7 @@
 //! What Prometheus gets. Must not know HTTP; `api` serves it.
 
 pub mod argocd;
+pub mod compat;
 pub mod encode;
 pub mod history;
 pub mod notify;

@@ -26,6 +26,7 @@ use crate::history::keeper::Keeper;
 use crate::leader::{self, Leads};
 use crate::lease::{self, keep::Place};
 use crate::maintenance::Desk;
+use crate::metrics::compat::CompatCollector;
 use crate::metrics::schedule::ScheduleMeter;
 use crate::metrics::targets::TargetMeters;
 use crate::metrics::vitals::VitalsCollector;
@@ -137,6 +138,12 @@ pub async fn serve(
             )
             .and(|registry| access.register(registry, decided.gate.clone()))
             .and(|registry| found.register(registry))
+            .and(|registry| {
+                registry.register_collector(Box::new(CompatCollector::new(
+                    readers.clone(),
+                    decided.compat,
+                )));
+            })
             .and(|registry| registry.register_collector(Box::new(VitalsCollector(vitals.clone())))),
         ),
         readers: readers.clone(),

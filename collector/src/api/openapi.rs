@@ -554,17 +554,20 @@ mod tests {
         let document = document("0.1.0");
         let mut ids = Vec::new();
         for (path, methods) in document["paths"].as_object().unwrap() {
-            let get = &methods["get"];
-            assert!(get["summary"].is_string(), "{path} has no summary");
-            assert!(
-                get["responses"]["200"]["description"].is_string(),
-                "{path} has no answer"
-            );
-            ids.push(get["operationId"].as_str().unwrap().to_owned());
+            for (method, operation) in methods.as_object().unwrap() {
+                let what = format!("{method} {path}");
+                assert!(operation["summary"].is_string(), "{what} has no summary");
+                let responses = operation["responses"].as_object().unwrap();
+                let good = responses.iter().find(|(status, _)| status.starts_with('2'));
+                let described = good.is_some_and(|(_, good)| good["description"].is_string());
+                assert!(described, "{what} has no answer");
+                ids.push(operation["operationId"].as_str().unwrap().to_owned());
+            }
         }
+        let all = ids.len();
         ids.sort_unstable();
         ids.dedup();
-        assert_eq!(ids.len(), document["paths"].as_object().unwrap().len());
+        assert_eq!(ids.len(), all);
     }
 
     #[test]

@@ -47,7 +47,7 @@ impl Collector for ArgocdCollector {
         if applications.is_empty() {
             return Ok(());
         }
-        info(&mut encoder, &applications)?;
+        info(&mut encoder, "comind_argocd_app_info", &applications)?;
         let now = self.clock.now().as_seconds();
         let help = "For how long the cluster has differed from the repository; 0 while it does not";
         let name = "comind_argocd_app_out_of_sync_seconds";
@@ -74,9 +74,12 @@ impl Collector for ArgocdCollector {
     }
 }
 
-fn info(encoder: &mut DescriptorEncoder<'_>, applications: &[Application<'_>]) -> Encoded {
+pub(super) fn info(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    applications: &[Application<'_>],
+) -> Encoded {
     let help = "An application of Argo CD and how it is, always 1";
-    let name = "comind_argocd_app_info";
     let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
     for (target, facts) in applications {
         let word = |name| match facts.get(name) {

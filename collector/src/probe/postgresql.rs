@@ -240,6 +240,9 @@ impl Probe for Postgresql {
             let row =
                 asked.map_err(|error| sqlstate::failure("ask for the replication lag", &error))?;
             let mut seen = judge::lag(&row, &self.rules)?;
+            let asked = client.query_one(judge::STATISTICS, &[]).await;
+            let row = asked.map_err(|error| sqlstate::failure("ask for statistics", &error))?;
+            judge::statistics(&row, &mut seen)?;
             dial::note_certificate(&mut seen, opened.certificate_expiry);
             Ok(seen)
         })

@@ -17,6 +17,8 @@ use crate::notify::Wishes;
 pub struct Decided {
     /// What `/probe` may look at.
     pub policy: watch::Receiver<Arc<ProbePolicy>>,
+    /// Whether metrics bear the names of other exporters too.
+    pub compat: watch::Receiver<bool>,
     /// Who is told.
     pub wishes: watch::Receiver<Arc<Wishes>>,
     /// How much history is kept, and what does not count.
@@ -29,6 +31,7 @@ pub struct Decided {
 #[derive(Debug)]
 pub struct Decider {
     policy: watch::Sender<Arc<ProbePolicy>>,
+    compat: watch::Sender<bool>,
     wishes: watch::Sender<Arc<Wishes>>,
     terms: watch::Sender<Arc<Terms>>,
     gate: watch::Sender<Arc<Gate>>,
@@ -41,18 +44,21 @@ impl Decider {
     /// When the system gives no randomness for a gate.
     pub fn new(config: &Config, begun: &[Maintenance]) -> Result<(Self, Decided), String> {
         let (policy, policy_reader) = watch::channel(Arc::new(config.probe.clone()));
+        let (compat, compat_reader) = watch::channel(config.compat_metrics);
         let (wishes, wishes_reader) = watch::channel(Arc::new(wishes(config, begun)));
         let (terms, terms_reader) = watch::channel(Arc::new(terms(config, begun)));
         let gate = Gate::new(config.access.clone())?;
         let (gate, gate_reader) = watch::channel(Arc::new(gate));
         let decided = Decided {
             policy: policy_reader,
+            compat: compat_reader,
             wishes: wishes_reader,
             terms: terms_reader,
             gate: gate_reader,
         };
         let decider = Self {
             policy,
+            compat,
             wishes,
             terms,
             gate,
@@ -64,6 +70,7 @@ impl Decider {
     /// password is out at once.
     pub fn decide(&self, config: &Config, begun: &[Maintenance]) {
         self.policy.send_replace(Arc::new(config.probe.clone()));
+        self.compat.send_replace(config.compat_metrics);
         self.terms.send_replace(Arc::new(terms(config, begun)));
         match Gate::new(config.access.clone()) {
             Ok(gate) => drop(self.gate.send_replace(Arc::new(gate))),

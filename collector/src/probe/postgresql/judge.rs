@@ -20,6 +20,54 @@ pub(super) const METRICS: &[FactMetric] = &[
         help: "Connections that clients without privileges may use",
     },
     FactMetric {
+        name: "max_connections",
+        help: "The setting max_connections",
+    },
+    FactMetric {
+        name: "database_connections",
+        help: "Connections to the database that is asked",
+    },
+    FactMetric {
+        name: "commits",
+        help: "Transactions committed in it",
+    },
+    FactMetric {
+        name: "rollbacks",
+        help: "Transactions rolled back in it",
+    },
+    FactMetric {
+        name: "blocks_read",
+        help: "Blocks that it read from disk",
+    },
+    FactMetric {
+        name: "blocks_hit",
+        help: "Blocks that it found in memory",
+    },
+    FactMetric {
+        name: "rows_returned",
+        help: "Rows that it read",
+    },
+    FactMetric {
+        name: "rows_fetched",
+        help: "Rows that it fetched by index",
+    },
+    FactMetric {
+        name: "rows_inserted",
+        help: "Rows inserted in it",
+    },
+    FactMetric {
+        name: "rows_updated",
+        help: "Rows updated in it",
+    },
+    FactMetric {
+        name: "rows_deleted",
+        help: "Rows deleted in it",
+    },
+    FactMetric {
+        name: "deadlocks",
+        help: "Deadlocks in it",
+    },
+    FactMetric {
         name: "read_only",
         help: "1 when new transactions are read-only",
     },
@@ -61,6 +109,27 @@ pub(super) const LAG: &str = "SELECT \
              ELSE extract(epoch FROM now() - pg_last_xact_replay_timestamp()) END \
         ELSE (SELECT max(extract(epoch FROM replay_lag)) FROM pg_stat_replication) END::float8, \
     (SELECT count(*) FROM pg_stat_replication)::float8";
+
+/// What the database that is asked has done, as the server counts it; with the deep look, because
+/// nobody needs it every second. Source: postgresql.org/docs/current/monitoring-stats.html.
+pub(super) const STATISTICS: &str = "SELECT current_setting('max_connections')::float8, datname::text, \
+    numbackends::float8, xact_commit::float8, xact_rollback::float8, blks_read::float8, blks_hit::float8, tup_returned::float8, tup_fetched::float8, tup_inserted::float8, tup_updated::float8, tup_deleted::float8, deadlocks::float8 \
+    FROM pg_stat_database WHERE datname = current_database()";
+
+/// The facts that [`STATISTICS`] brings, behind the setting and the database's name.
+const COUNTED: &[&str] = &[
+    "database_connections",
+    "commits",
+    "rollbacks",
+    "blocks_read",
+    "blocks_hit",
+    "rows_returned",
+    "rows_fetched",
+    "rows_inserted",
+    "rows_updated",
+    "rows_deleted",
+    "deadlocks",
+];
 
 /// What is asked of this server.
 #[derive(Clone, Copy, Debug)]
@@ -110,6 +179,23 @@ pub(super) fn look(row: &Row, rules: &Rules) -> Result<Seen, Failure> {
         });
     }
     Ok(seen)
+}
+
+/// Adds the answer to [`STATISTICS`].
+///
+/// # Errors
+/// When the answer is not what was asked for.
+pub(super) fn statistics(row: &Row, seen: &mut Seen) -> Result<(), Failure> {
+    let bad = |error: tokio_postgres::Error| sqlstate::failure("read the answer", &error);
+    let max: f64 = row.try_get(0).map_err(bad)?;
+    let database: &str = row.try_get(1).map_err(bad)?;
+    seen.facts.set("max_connections", max);
+    seen.facts.set("database", database);
+    for (place, name) in COUNTED.iter().enumerate() {
+        let value: f64 = row.try_get(place + 2).map_err(bad)?;
+        seen.facts.set(name, value);
+    }
+    Ok(())
 }
 
 /// Judges the answer to [`LAG`].

@@ -20,6 +20,22 @@ pub(super) const METRICS: &[FactMetric] = &[
         help: "Clients connected",
     },
     FactMetric {
+        name: "blocked_clients",
+        help: "Clients that wait in a blocking call",
+    },
+    FactMetric {
+        name: "commands",
+        help: "Commands processed since the server started",
+    },
+    FactMetric {
+        name: "keyspace_hits",
+        help: "Keys found since the server started",
+    },
+    FactMetric {
+        name: "keyspace_misses",
+        help: "Keys not found since the server started",
+    },
+    FactMetric {
         name: "max_clients",
         help: "Most clients that may be connected",
     },
@@ -45,7 +61,11 @@ pub(super) const METRICS: &[FactMetric] = &[
     },
 ];
 
-const FIELDS: [(&str, &str); 7] = [
+const FIELDS: [(&str, &str); 11] = [
+    ("blocked_clients", "blocked_clients"),
+    ("total_commands_processed", "commands"),
+    ("keyspace_hits", "keyspace_hits"),
+    ("keyspace_misses", "keyspace_misses"),
     ("connected_clients", "connected_clients"),
     ("maxclients", "max_clients"),
     ("used_memory", "memory_used_bytes"),
