@@ -1,6 +1,8 @@
 //! A changed config takes effect without a restart; what did not change is not touched.
 
-use anyhow::{Result, ensure};
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, ensure};
 use comind_peers::redis::Redis;
 use comind_peers::wait::wait_for;
 use rustix::process::Signal;
@@ -139,5 +141,25 @@ async fn a_changed_secret_file_reloads() -> Result<()> {
     serve.until_is("cache", "down", "wrong_password").await?;
     std::fs::write(&secret, "fathom\n")?;
     serve.until_up("cache").await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn at_rest_nothing_is_read_over_and_over() -> Result<()> {
+    let redis = Redis::start().await?;
+    let serve = Serve::start(BRISK, &[item("cache", &redis)]).await?;
+    serve.until_up("cache").await?;
+    let more = config(BRISK, &[item("cache", &redis), item("more", &redis)]);
+    serve.write_config(&more)?;
+    until_names(&serve, &["cache", "more"]).await?;
+    let used = async || {
+        let used = metric(&serve, "process_cpu_seconds_total").await?;
+        used.context("no process_cpu_seconds_total")
+    };
+    let (began, before) = (Instant::now(), used().await?);
+    serve.until_looked("cache", 20).await?;
+    let share = (used().await? - before) / began.elapsed().as_secs_f64();
+    // Two targets cost hundredths; a loop that wakes itself costs a core or more.
+    ensure!(share < 0.5, "{share:.2} of a core is used at rest");
     Ok(())
 }

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use notify::event::{AccessKind, AccessMode};
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -211,9 +212,17 @@ impl Reloader {
 
     /// Watches the folders, because editors and ConfigMaps replace files instead of writing them.
     fn watch_files(&self, changed: mpsc::Sender<()>) -> Option<RecommendedWatcher> {
-        let made = notify::recommended_watcher(move |_| {
-            // One waiting notice is as good as many.
-            let _ = changed.try_send(());
+        let made = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            // That we read the files is told too, and must not make us read them again.
+            let only_read = event.is_ok_and(|event| match event.kind {
+                EventKind::Access(AccessKind::Close(AccessMode::Write)) => false,
+                EventKind::Access(_) => true,
+                _ => false,
+            });
+            if !only_read {
+                // One waiting notice is as good as many.
+                let _ = changed.try_send(());
+            }
         });
         let mut watcher = match made {
             Ok(watcher) => watcher,
