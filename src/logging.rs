@@ -1,9 +1,16 @@
-//! Logging of the long-running commands: to standard error, as text or JSON.
+//! Logging of the long-running commands, to standard error as text or JSON; and traces, where the
+//! environment asks for them.
 
 use std::io::IsTerminal as _;
 
 use clap::ValueEnum;
-use tracing_subscriber::EnvFilter;
+use comind_collector::traces;
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _, Registry};
 
 /// The form of a log line.
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
@@ -16,15 +23,22 @@ pub(crate) enum Format {
 }
 
 /// Sets logging up; `COMIND_LOG` says what is logged, such as `debug` or `comind_collector=trace`.
-pub(crate) fn init(format: Format) {
+/// Spans go to `provider`, if there is one.
+pub(crate) fn init(format: Format, provider: Option<&SdkTracerProvider>) {
     let filter = EnvFilter::try_from_env("COMIND_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(colour);
-    match format {
-        Format::Text => builder.init(),
-        Format::Json => builder.json().flatten_event(true).init(),
-    }
+    let lines = match format {
+        Format::Text => lines.with_filter(filter).boxed(),
+        Format::Json => lines.json().flatten_event(true).with_filter(filter).boxed(),
+    };
+    let spans = provider.map(|provider| {
+        let only = Targets::new().with_target(traces::TARGET, tracing::Level::TRACE);
+        tracing_opentelemetry::layer()
+            .with_tracer(provider.tracer("comind-ops"))
+            .with_filter(only)
+    });
+    Registry::default().with(lines).with(spans).init();
 }

@@ -19,6 +19,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use comind_collector::traces;
 
 use crate::output::{Output, Wishes};
 use crate::place::HomeArgs;
@@ -113,14 +114,25 @@ fn run(cli: Cli, out: &Output) -> Result<ExitCode> {
         return supervise.run().map(|()| ExitCode::SUCCESS);
     }
     let serving = matches!(cli.command, Command::Serve(_));
-    if serving || std::env::var_os("COMIND_LOG").is_some() {
-        logging::init(cli.log_format);
-    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()?;
-    runtime.block_on(Box::pin(dispatch(cli, out)))
+    let mut provider = None;
+    if serving || std::env::var_os("COMIND_LOG").is_some() {
+        if serving {
+            provider = traces::provider(serve::BUILD, runtime.handle().clone())
+                .map_err(anyhow::Error::msg)?;
+        }
+        logging::init(cli.log_format, provider.as_ref());
+    }
+    let ended = runtime.block_on(Box::pin(dispatch(cli, out)));
+    if let Some(provider) = provider
+        && let Err(error) = provider.shutdown()
+    {
+        tracing::warn!("the last traces could not be delivered: {error}");
+    }
+    ended
 }
 
 async fn dispatch(cli: Cli, out: &Output) -> Result<ExitCode> {

@@ -10,6 +10,12 @@ use comind_collector::run;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+/// What is running.
+pub(crate) const BUILD: Build = Build {
+    version: env!("CARGO_PKG_VERSION"),
+    commit: env!("COMIND_COMMIT"),
+};
+
 /// The arguments.
 #[derive(Args, Debug)]
 pub(crate) struct Serve {
@@ -45,15 +51,11 @@ impl Serve {
                 token.cancel();
             }
         });
-        let build = Build {
-            version: env!("CARGO_PKG_VERSION"),
-            commit: env!("COMIND_COMMIT"),
-        };
         let lease = self.lease.map(|lease| Place {
             kubeconfig: self.lease_kubeconfig,
             ..lease
         });
-        let served = run::serve(self.config, lease, build, shutdown).await;
+        let served = run::serve(self.config, lease, BUILD, shutdown).await;
         listener.abort();
         Ok(served?)
     }

@@ -18,7 +18,7 @@ pub(crate) struct Supervise {
 impl Supervise {
     /// Runs until the server is to stop.
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        logging::init(logging::Format::Text);
+        logging::init(logging::Format::Text, None);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;

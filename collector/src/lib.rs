@@ -23,4 +23,5 @@ pub mod secret;
 pub mod source;
 pub mod sqlite;
 pub mod store;
+pub mod traces;
 pub mod vitals;

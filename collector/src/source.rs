@@ -17,6 +17,7 @@ use comind_model::target::Target;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use crate::clock::Clock;
 use crate::metrics::schedule::ScheduleMeter;
@@ -26,6 +27,7 @@ use crate::source::backoff::Backoff;
 use crate::source::hints::Hints;
 use crate::source::watch::Teller;
 use crate::store::Input;
+use crate::traces;
 
 /// The hint that a held connection was closed.
 pub const CONNECTION_CLOSED: &str = "connection_closed";
@@ -150,7 +152,8 @@ impl Source {
                 () = tokio::time::sleep_until(due) => {}
             }
             let hint = bell.hint();
-            let attempt = attempt::deep(&*self.probe, self.rhythm.deep_timeout).await;
+            let looking = attempt::deep(&*self.probe, self.rhythm.deep_timeout);
+            let attempt = self.traced("deep look", looking).await;
             let good = attempt.result.is_ok();
             if !self.send(Depth::Deep, attempt, hint).await {
                 return;
@@ -163,6 +166,27 @@ impl Source {
             };
             due = Instant::now() + wait;
         }
+    }
+
+    /// A look with what it took and what came of it as a span, where traces are wanted.
+    async fn traced(&self, what: &'static str, looking: impl Future<Output = Attempt>) -> Attempt {
+        let span = tracing::trace_span!(
+            target: traces::TARGET,
+            "look",
+            otel.name = what,
+            target = &*self.target.name,
+            kind = self.target.kind,
+            reason = tracing::field::Empty,
+            otel.status_code = tracing::field::Empty,
+        );
+        let attempt = looking.instrument(span.clone()).await;
+        let (status, reason) = match &attempt.result {
+            Ok(_) => ("OK", "ok"),
+            Err(failure) => ("ERROR", failure.reason.as_str()),
+        };
+        span.record("reason", reason);
+        span.record("otel.status_code", status);
+        attempt
     }
 
     /// A failed deep look is repeated sooner than its interval, but never in a storm.
@@ -332,13 +356,13 @@ impl<'a> LookLane<'a> {
         }
         self.asked = Instant::now();
         let source = self.source;
-        attempt::look(
-            &*source.probe,
-            &mut self.session,
-            ask,
-            source.rhythm.timeout,
-        )
-        .await
+        let what = match ask {
+            Ask::Heartbeat => "heartbeat",
+            Ask::Look => "look",
+        };
+        let timeout = source.rhythm.timeout;
+        let looking = attempt::look(&*source.probe, &mut self.session, ask, timeout);
+        source.traced(what, looking).await
     }
 
     /// Reports, and plans what comes next. False once nobody listens.

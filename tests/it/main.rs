@@ -37,6 +37,7 @@ mod services_docker;
 mod services_host;
 mod tcp;
 mod tls;
+mod traces;
 mod up;
 mod web;
 mod webhooks;

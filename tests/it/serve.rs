@@ -64,6 +64,17 @@ impl Serve {
         .await
     }
 
+    /// As [`start_with`](Self::start_with), with these variables in its environment.
+    pub(crate) async fn start_in(config: &str, environment: &[(&str, &str)]) -> Result<Self> {
+        Self::launch(config, |dir| {
+            let launch = Launch::new(PROGRAM.into(), dir);
+            environment
+                .iter()
+                .fold(launch, |launch, (name, value)| launch.env(name, *value))
+        })
+        .await
+    }
+
     /// As [`start_with`](Self::start_with), for a config that has it speak TLS: waits until it
     /// takes connections.
     pub(crate) async fn start_secure(config: &str) -> Result<Self> {

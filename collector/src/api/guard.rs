@@ -8,10 +8,12 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http_body::Body as _;
+use tracing::Instrument as _;
 
 use crate::access::gate::{Gate, Refusal};
 use crate::api::Api;
 use crate::api::problem::Problem;
+use crate::traces;
 
 /// Who asks; the server puts it on each request.
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +40,16 @@ pub async fn guard(State(api): State<Api>, request: Request, next: Next) -> Resp
             let advice = "send 64 KiB or less";
             Problem::new(StatusCode::PAYLOAD_TOO_LARGE, error, advice).into_response()
         }
-        Ok(()) => next.run(request).await,
+        Ok(()) => {
+            let span = tracing::trace_span!(
+                target: traces::TARGET,
+                "request",
+                otel.kind = "server",
+                otel.name = path,
+                http.request.method = request.method().as_str(),
+            );
+            next.run(request).instrument(span).await
+        }
     };
     for (name, value) in gate.headers() {
         response.headers_mut().insert(name, value);

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use http_body_util::Full;
 use tokio::time::timeout;
+use tracing::Instrument as _;
 
 use crate::config::notify::Receiver;
 use crate::net::dial::Endpoint;
@@ -14,6 +15,7 @@ use crate::net::http1::{self, HttpConnection};
 use crate::probe::failure::Failure;
 use crate::probe::http::basic;
 use crate::secret::Secret;
+use crate::traces;
 
 /// How long one POST may take, connecting included.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -76,6 +78,20 @@ impl Poster {
     /// # Errors
     /// In words, when it is not answered with 2xx.
     pub async fn post(&mut self, body: Bytes, headers: &HeaderMap) -> Result<(), String> {
+        let span = tracing::trace_span!(
+            target: traces::TARGET,
+            "post",
+            otel.kind = "client",
+            server.address = &*self.authority,
+            otel.status_code = tracing::field::Empty,
+        );
+        let posted = self.deliver(body, headers).instrument(span.clone()).await;
+        let status = if posted.is_ok() { "OK" } else { "ERROR" };
+        span.record("otel.status_code", status);
+        posted
+    }
+
+    async fn deliver(&mut self, body: Bytes, headers: &HeaderMap) -> Result<(), String> {
         let reused = self.held.as_ref().is_some_and(HttpConnection::is_open);
         let answered = match timeout(DEADLINE, self.once(body.clone(), headers)).await {
             Ok(Err(failure)) if reused && failure.lost_connection() => {
