@@ -1,15 +1,15 @@
 //! Maintenance that people begin while the program runs: kept in a file of `data_dir`, so that it
 //! survives a restart. Must not know HTTP, nor what maintenance is for (`config::maintenance`).
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use comind_model::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
 
 use crate::config::maintenance::{LONGEST, Maintenance};
 
@@ -70,11 +70,20 @@ pub enum Refusal {
 }
 
 /// Keeps them. One writer: whoever holds the lock.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Desk {
     file: PathBuf,
     all: Arc<Mutex<Vec<Begun>>>,
-    told: watch::Sender<Arc<[Maintenance]>>,
+    told: Arc<OnceLock<Teller>>,
+}
+
+/// Brings what there is into force.
+type Teller = Box<dyn Fn(Arc<[Maintenance]>) + Send + Sync>;
+
+impl fmt::Debug for Desk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Desk({})", self.file.display())
+    }
 }
 
 impl Desk {
@@ -91,17 +100,22 @@ impl Desk {
             );
             Vec::new()
         });
-        let ready = ready(&all);
         Self {
             file,
             all: Arc::new(Mutex::new(all)),
-            told: watch::channel(ready).0,
+            told: Arc::default(),
         }
     }
 
-    /// Follows what there is.
-    pub fn follow(&self) -> watch::Receiver<Arc<[Maintenance]>> {
-        self.told.subscribe()
+    /// What there is.
+    pub fn ready(&self) -> Arc<[Maintenance]> {
+        ready(&self.all.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Who hears of every change, before the one who asked for it does. One only, once.
+    pub fn tell(&self, teller: impl Fn(Arc<[Maintenance]>) + Send + Sync + 'static) {
+        // A second one would be a slip of ours, and the first stays.
+        let _ = self.told.set(Box::new(teller));
     }
 
     /// Those that are not over at `now`.
@@ -168,7 +182,9 @@ impl Desk {
         write(&self.file, &next).map_err(|error| {
             Refusal::NotKept(format!("failed to write {}: {error}", self.file.display()))
         })?;
-        self.told.send_replace(ready(&next));
+        if let Some(tell) = self.told.get() {
+            tell(ready(&next));
+        }
         *all = next;
         Ok(changed)
     }
@@ -250,7 +266,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let desk = Desk::open(dir.path());
         let begun = desk.begin(wanted(HOUR), NOW).unwrap();
-        let told = desk.follow().borrow().clone();
+        let told = desk.ready();
         assert!(told[0].covers("db1") && !told[0].covers("cache"));
         assert!(told[0].is_on(NOW) && !told[0].is_on(NOW + Duration::from_secs(3600)));
         let later = NOW + Duration::from_secs(60);
@@ -259,7 +275,7 @@ mod tests {
         again.end(&begun.id, later).unwrap();
         assert_eq!(again.list(later), []);
         // What was of it does not count for uptime.
-        let told = again.follow().borrow().clone();
+        let told = again.ready();
         assert!(told[0].is_on(NOW) && !told[0].is_on(later));
         assert!(matches!(again.end(&begun.id, later), Err(Refusal::Unknown)));
     }

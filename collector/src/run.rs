@@ -100,8 +100,9 @@ pub async fn serve(
     let clock = Clock::system();
     let meters = Arc::new(TargetMeters::default());
     let desk = Desk::open(&config.data_dir);
-    let (decider, decided) =
-        Decider::new(&config, &desk.follow().borrow()).map_err(ServeError::Gate)?;
+    let (decider, decided) = Decider::new(&config, desk.ready()).map_err(ServeError::Gate)?;
+    let by_people = decider.clone();
+    desk.tell(move |begun| by_people.maintain(begun));
     let (keeper, history, restored) = Keeper::open(&config.data_dir, clock, decided.terms.clone());
     let (store, inbox, readers) = Store::new(clock, meters.clone(), restored);
     let schedule = ScheduleMeter::default();
@@ -181,7 +182,6 @@ pub async fn serve(
         meter: reloads,
         decider,
         discovery,
-        begun: desk.follow(),
         vitals,
     });
     reloader.run(config, began, &stop).await;

@@ -1,7 +1,7 @@
 //! What the config decides for the parts that follow it while it runs: one writer (the reloader),
 //! many readers. Must not know files or what the parts do with it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
@@ -28,8 +28,9 @@ pub struct Decided {
 }
 
 /// Writes it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Decider {
+    planned: Arc<Mutex<Planned>>,
     policy: watch::Sender<Arc<ProbePolicy>>,
     compat: watch::Sender<bool>,
     wishes: watch::Sender<Arc<Wishes>>,
@@ -37,16 +38,34 @@ pub struct Decider {
     gate: watch::Sender<Arc<Gate>>,
 }
 
+/// Maintenance by the config, and that which somebody began.
+#[derive(Debug)]
+struct Planned {
+    of_config: Vec<Maintenance>,
+    begun: Arc<[Maintenance]>,
+}
+
+impl Planned {
+    fn all(&self) -> Arc<[Maintenance]> {
+        self.of_config.iter().chain(&*self.begun).cloned().collect()
+    }
+}
+
 impl Decider {
-    /// Begins with this config.
+    /// Begins with this config, and with maintenance that was `begun` before.
     ///
     /// # Errors
     /// When the system gives no randomness for a gate.
-    pub fn new(config: &Config, begun: &[Maintenance]) -> Result<(Self, Decided), String> {
+    pub fn new(config: &Config, begun: Arc<[Maintenance]>) -> Result<(Self, Decided), String> {
+        let planned = Planned {
+            of_config: config.maintenance.clone(),
+            begun,
+        };
+        let all = planned.all();
         let (policy, policy_reader) = watch::channel(Arc::new(config.probe.clone()));
         let (compat, compat_reader) = watch::channel(config.compat_metrics);
-        let (wishes, wishes_reader) = watch::channel(Arc::new(wishes(config, begun)));
-        let (terms, terms_reader) = watch::channel(Arc::new(terms(config, begun)));
+        let (wishes, wishes_reader) = watch::channel(Arc::new(wishes(config, all.clone())));
+        let (terms, terms_reader) = watch::channel(Arc::new(terms(config, all)));
         let gate = Gate::new(config.access.clone())?;
         let (gate, gate_reader) = watch::channel(Arc::new(gate));
         let decided = Decided {
@@ -57,6 +76,7 @@ impl Decider {
             gate: gate_reader,
         };
         let decider = Self {
+            planned: Arc::new(Mutex::new(planned)),
             policy,
             compat,
             wishes,
@@ -68,20 +88,30 @@ impl Decider {
 
     /// Brings another config into force. A new gate forgets who was let in: whoever has lost a
     /// password is out at once.
-    pub fn decide(&self, config: &Config, begun: &[Maintenance]) {
+    pub fn decide(&self, config: &Config) {
+        let mut planned = self.planned();
+        planned.of_config.clone_from(&config.maintenance);
+        let all = planned.all();
         self.policy.send_replace(Arc::new(config.probe.clone()));
         self.compat.send_replace(config.compat_metrics);
-        self.terms.send_replace(Arc::new(terms(config, begun)));
+        self.terms
+            .send_replace(Arc::new(terms(config, all.clone())));
         match Gate::new(config.access.clone()) {
             Ok(gate) => drop(self.gate.send_replace(Arc::new(gate))),
             Err(error) => tracing::error!("the gate before stays in force: {error}"),
         }
-        self.wishes.send_replace(Arc::new(wishes(config, begun)));
+        self.wishes.send_replace(Arc::new(wishes(config, all)));
     }
 
-    /// Another maintenance `of` the config or `begun` by somebody is in force.
-    pub fn maintain(&self, of: &[Maintenance], begun: &[Maintenance]) {
-        let all: Arc<[Maintenance]> = of.iter().chain(begun).cloned().collect();
+    fn planned(&self) -> MutexGuard<'_, Planned> {
+        self.planned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What somebody began is this from now on: in force when it returns.
+    pub fn maintain(&self, begun: Arc<[Maintenance]>) {
+        let mut planned = self.planned();
+        planned.begun = begun;
+        let all = planned.all();
         self.terms
             .send_modify(|terms| Arc::make_mut(terms).maintenance = all.clone());
         self.wishes
@@ -89,16 +119,16 @@ impl Decider {
     }
 }
 
-fn wishes(config: &Config, begun: &[Maintenance]) -> Wishes {
+fn wishes(config: &Config, maintenance: Arc<[Maintenance]>) -> Wishes {
     Wishes {
         notify: config.notify.clone(),
-        maintenance: config.maintenance.iter().chain(begun).cloned().collect(),
+        maintenance,
     }
 }
 
-fn terms(config: &Config, begun: &[Maintenance]) -> Terms {
+fn terms(config: &Config, maintenance: Arc<[Maintenance]>) -> Terms {
     Terms {
         limits: config.history,
-        maintenance: config.maintenance.iter().chain(begun).cloned().collect(),
+        maintenance,
     }
 }

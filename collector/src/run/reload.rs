@@ -6,17 +6,15 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use notify::event::{AccessKind, AccessMode};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::config::maintenance::Maintenance;
 use crate::config::target::TargetConfig;
 use crate::config::{self, Config};
 use crate::discovery::keeper::Keeper;
@@ -45,8 +43,6 @@ pub struct Parts {
     pub decider: Decider,
     /// Targets that a cluster names.
     pub discovery: Keeper,
-    /// Maintenance that somebody began.
-    pub begun: watch::Receiver<Arc<[Maintenance]>>,
     /// Where it gives its signs of life.
     pub vitals: Vitals,
 }
@@ -54,8 +50,6 @@ pub struct Parts {
 /// Owns what the config decides.
 pub struct Reloader {
     parts: Parts,
-    /// Those of the config.
-    maintenance: Vec<Maintenance>,
     /// Those that stand in the config.
     targets: Vec<TargetConfig>,
     /// Of what is in force; none where a file changed while it was read.
@@ -69,7 +63,6 @@ impl Reloader {
     pub fn new(parts: Parts) -> Self {
         Self {
             parts,
-            maintenance: Vec::new(),
             targets: Vec::new(),
             fingerprint: None,
             files: Vec::new(),
@@ -103,10 +96,6 @@ impl Reloader {
                 () = tokio::time::sleep(QUIET), if self.fingerprint.is_none() => {}
                 _ = changes.recv() => {}
                 _ = beat.tick() => {}
-                Ok(()) = self.parts.begun.changed() => {
-                    let begun = self.parts.begun.borrow_and_update().clone();
-                    self.parts.decider.maintain(&self.maintenance, &begun);
-                }
                 () = self.parts.discovery.changed() => self.watch_targets().await,
             }
         }
@@ -154,9 +143,7 @@ impl Reloader {
             tracing::warn!("{warning}");
         }
         self.listen.get_or_insert(config.api.listen);
-        let begun = self.parts.begun.borrow_and_update().clone();
-        self.parts.decider.decide(&config, &begun);
-        self.maintenance.clone_from(&config.maintenance);
+        self.parts.decider.decide(&config);
         self.parts.discovery.take(&config).await;
         self.files = config.files;
         self.fingerprint = self.print_of(began);
