@@ -360,6 +360,12 @@ async fn those_who_mean_no_good_hold_up_nobody() -> Result<()> {
         .body(Full::new(Bytes::from(vec![0; 100 << 10])))?;
     let (answer, _) = client.send(body).await?;
     ensure!(answer.status() == 413, "{}", answer.status());
+    // Whoever was let in stays in while others guess. (Asked here, as a reading of the config in
+    // between, such as one right after the start, forgets who was let in.)
+    ensure!(
+        client.ask("/api/v1/state", ALICE).await?.status() == 200,
+        "alice is not let in"
+    );
     // Guesses.
     let mut statuses = Vec::new();
     for guess in 0..30 {
