@@ -3,7 +3,7 @@
 
 pub mod access;
 mod de;
-mod dependencies;
+pub(crate) mod dependencies;
 pub mod discovery;
 pub mod duration;
 pub mod env;
@@ -172,7 +172,7 @@ impl Reader {
             access,
             data_dir: self.data_dir(root),
             targets: targets.targets,
-            discovery: self.discovery(root, folder),
+            discovery: self.discovery(root),
             probe: self.section(root, "probe"),
             compat_metrics,
             proxy: self.opaque::<Proxy>(root, "proxy"),
@@ -302,12 +302,11 @@ impl Reader {
         self.take(read.map_err(|error| error.under("notify")))
     }
 
-    fn discovery(&mut self, root: &Node, folder: &Folder) -> Option<Kubernetes> {
+    fn discovery(&mut self, root: &Node) -> Option<Kubernetes> {
         let node = root.get("discovery").filter(|node| !node.is_null())?;
-        let node = folder.resolve(node);
         let read = node.read::<Discovery>().and_then(|section| {
             let problem = section.kubernetes.as_ref().and_then(Kubernetes::problem);
-            let at = node.get("kubernetes").unwrap_or(&node);
+            let at = node.get("kubernetes").unwrap_or(node);
             problem.map_or(Ok(section), |problem| Err(at.error(problem)))
         });
         let section = self.take(read.map_err(|error| error.under("discovery")));

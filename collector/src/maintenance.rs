@@ -11,12 +11,17 @@ use std::time::Duration;
 use comind_model::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::config::duration::Span;
 use crate::config::maintenance::{LONGEST, Maintenance};
 
 /// So many may be planned or on at once.
 pub const MOST: usize = 100;
-/// The longest name, in characters; and the most patterns of targets.
+/// The longest name, in characters.
 const LONGEST_NAME: usize = 100;
+/// The most patterns of targets in one.
+const MOST_PATTERNS: usize = 100;
+/// The longest pattern, in bytes.
+const LONGEST_PATTERN: usize = 256;
 /// What is over is kept for so long, because uptime does not count it.
 const KEPT: Duration = Duration::from_secs(90 * 86_400);
 /// Of what is kept, at most so much.
@@ -52,7 +57,7 @@ pub struct Wanted {
     /// Names of targets; `*` stands for any text.
     pub targets: Vec<String>,
     /// How long.
-    pub duration: crate::config::duration::Span,
+    pub duration: Span,
     /// When it begins; now by default.
     #[serde(default)]
     pub from: Option<Timestamp>,
@@ -195,22 +200,24 @@ fn check(wanted: Wanted, now: Timestamp) -> Result<Begun, String> {
     if letters == 0 || letters > LONGEST_NAME || wanted.name.chars().any(char::is_control) {
         return Err(format!("`name` must have 1 to {LONGEST_NAME} characters"));
     }
-    if wanted.targets.is_empty() || wanted.targets.len() > LONGEST_NAME {
+    if wanted.targets.is_empty() || wanted.targets.len() > MOST_PATTERNS {
         return Err(format!(
-            "`targets` must name 1 to {LONGEST_NAME} targets; `[\"*\"]` is all"
+            "`targets` must name 1 to {MOST_PATTERNS} targets; `[\"*\"]` is all"
         ));
     }
     if wanted
         .targets
         .iter()
-        .any(|pattern| pattern.is_empty() || pattern.len() > 256)
+        .any(|pattern| pattern.is_empty() || pattern.len() > LONGEST_PATTERN)
     {
-        return Err("a pattern in `targets` is empty or longer than 256 bytes".to_owned());
+        return Err(format!(
+            "a pattern in `targets` is empty or longer than {LONGEST_PATTERN} bytes"
+        ));
     }
-    let least = crate::config::duration::Span::from_millis(1_000);
+    let least = Span::from_millis(1_000);
     let duration = wanted
         .duration
-        .within(least, crate::config::duration::Span(LONGEST))
+        .within(least, Span(LONGEST))
         .map_err(|problem| format!("`duration`: {problem}"))?;
     let from = wanted.from.unwrap_or(now);
     if from < now || from.since(now) > LONGEST {

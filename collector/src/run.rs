@@ -83,10 +83,10 @@ impl std::error::Error for ServeError {}
 
 /// Serves by the config in `file` until `stop`.
 ///
+/// With a lease, only the replica that holds it tells people of outages.
+///
 /// # Errors
 /// When it cannot start: a bad config, a taken address.
-///
-/// With a lease, only the replica that holds it tells people of outages.
 pub async fn serve(
     file: PathBuf,
     lease: Option<Place>,
@@ -163,7 +163,7 @@ pub async fn serve(
     };
     // The store outlives its sources, so that their last words are heard.
     let end_store = CancellationToken::new();
-    let store = tokio::spawn(store.run(end_store.clone()));
+    let store = tokio::spawn(store.run(vitals.clone(), end_store.clone()));
     let serving = api::server::Serving {
         router: api::router(api),
         gate: decided.gate,

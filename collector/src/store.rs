@@ -3,7 +3,6 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use comind_model::event::Event;
@@ -19,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::metrics::targets::TargetMeters;
+use crate::vitals::Vitals;
 
 /// Observations that may wait for the store: sources wait when it is full.
 pub const INBOX: usize = 4096;
@@ -31,6 +31,8 @@ pub const TIMELINE: usize = 256;
 const SETTLE: Duration = Duration::from_millis(100);
 /// How often silence is looked for.
 const EXPIRE: Duration = Duration::from_millis(250);
+/// It turns several times a second; silence for this long means that it is wedged.
+const WEDGED: Duration = Duration::from_secs(10);
 
 /// What the store is told.
 #[derive(Debug)]
@@ -74,15 +76,9 @@ pub struct Watched {
 pub struct Readers {
     snapshots: watch::Receiver<Arc<Snapshot>>,
     events: broadcast::Sender<Arc<Event>>,
-    turn: Arc<AtomicI64>,
 }
 
 impl Readers {
-    /// When the store last looked after its work; long ago means that it is wedged.
-    pub fn last_turn(&self) -> Timestamp {
-        Timestamp::from_micros(self.turn.load(Ordering::Relaxed))
-    }
-
     /// The newest snapshot.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.snapshots.borrow().clone()
@@ -108,7 +104,6 @@ pub struct Store {
     seq: u64,
     complete: bool,
     dirty: bool,
-    turn: Arc<AtomicI64>,
     meters: Arc<TargetMeters>,
     snapshots: watch::Sender<Arc<Snapshot>>,
     events: broadcast::Sender<Arc<Event>>,
@@ -134,11 +129,9 @@ impl Store {
         let (inbox_tx, inbox) = mpsc::channel(INBOX);
         let (snapshots, snapshot_rx) = watch::channel(Arc::new(before));
         let (events, _) = broadcast::channel(EVENTS);
-        let turn = Arc::new(AtomicI64::new(now.as_micros()));
         let readers = Readers {
             snapshots: snapshot_rx,
             events: events.clone(),
-            turn: turn.clone(),
         };
         let store = Self {
             clock,
@@ -150,7 +143,6 @@ impl Store {
             seq,
             complete: false,
             dirty: false,
-            turn,
             meters,
             snapshots,
             events,
@@ -159,7 +151,8 @@ impl Store {
     }
 
     /// Works until `stop`, or until nobody can tell it anything any more.
-    pub async fn run(mut self, stop: CancellationToken) {
+    pub async fn run(mut self, vitals: Vitals, stop: CancellationToken) {
+        let pulse = vitals.task("store", WEDGED);
         let mut settle = ticker(SETTLE);
         let mut expire = ticker(EXPIRE);
         loop {
@@ -171,7 +164,10 @@ impl Store {
                     None => return,
                 },
                 _ = settle.tick(), if self.dirty => self.publish(self.clock.now()),
-                _ = expire.tick() => self.expire(),
+                _ = expire.tick() => {
+                    pulse.beat();
+                    self.expire();
+                }
             }
         }
     }
@@ -310,7 +306,6 @@ impl Store {
 
     fn expire(&mut self) {
         let now = self.clock.now();
-        self.turn.store(now.as_micros(), Ordering::Relaxed);
         let mut events = Vec::new();
         for state in &mut self.states {
             if state.is_stale(now) {

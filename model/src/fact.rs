@@ -41,6 +41,17 @@ impl From<&str> for FactValue {
     }
 }
 
+impl FactValue {
+    /// As a metric has it: a flag is 1 or 0, a text is none.
+    pub fn number(&self) -> Option<f64> {
+        match self {
+            Self::Number(number) => Some(*number),
+            Self::Flag(flag) => Some(f64::from(u8::from(*flag))),
+            Self::Text(_) => None,
+        }
+    }
+}
+
 /// The facts of one look, by name. A name may carry one label: `messages_visible{queue=jobs}`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -72,6 +83,11 @@ impl Facts {
     /// The value of a fact.
     pub fn get(&self, name: &str) -> Option<&FactValue> {
         self.0.get(name)
+    }
+
+    /// The value of a fact as a metric has it.
+    pub fn number(&self, name: &str) -> Option<f64> {
+        self.get(name)?.number()
     }
 
     /// All facts in the order of their names.

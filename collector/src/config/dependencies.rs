@@ -33,7 +33,7 @@ pub(super) fn problems<'a>(
                     "target `{name}`: `depends_on` names `{shown}`, which is no target; {help}"
                 );
                 problems.push(entry.error(message));
-            } else if leads_to(wanted, name, &by_name, by_name.len()) {
+            } else if leads_to(wanted, name, &by_name) {
                 let message = format!(
                     "target `{name}`: it would depend on itself through `{wanted}`; take one of the two out"
                 );
@@ -44,15 +44,15 @@ pub(super) fn problems<'a>(
     problems
 }
 
-/// Whether `from` is `to`, or depends on it within so many steps.
-fn leads_to(from: &str, to: &str, by_name: &HashMap<&str, &Target>, steps: usize) -> bool {
+/// Whether `from` is `to`, or depends on it. Names that are no targets depend on nothing.
+pub(crate) fn leads_to(from: &str, to: &str, by_name: &HashMap<&str, &Target>) -> bool {
     let mut waiting = vec![from];
     let mut seen = std::collections::HashSet::new();
     while let Some(name) = waiting.pop() {
         if name == to {
             return true;
         }
-        if seen.insert(name) && seen.len() <= steps {
+        if seen.insert(name) {
             let next = by_name
                 .get(name)
                 .into_iter()

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Service;
-use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, ObjectMeta};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -23,6 +22,7 @@ use crate::config::discovery::Kubernetes;
 use crate::config::target::MAX_TARGETS;
 use crate::kube::client::Access;
 use crate::kube::feed::{Feed, Told};
+use crate::kube::place;
 use crate::probe::failure::Failure;
 use crate::source::backoff::Backoff;
 
@@ -92,6 +92,8 @@ pub struct Finder {
     listing: Vec<(Place, HashSet<Asker>)>,
     /// Places of which nothing was heard so far.
     silent: HashSet<Place>,
+    /// Places that are not heard of just now.
+    lost: HashSet<Place>,
 }
 
 impl Finder {
@@ -125,6 +127,7 @@ impl Finder {
             secrets: Secrets::default(),
             listing: Vec::new(),
             silent: places.into_iter().collect(),
+            lost: HashSet::new(),
         }
     }
 
@@ -189,6 +192,7 @@ impl Finder {
             }
             Said::Listed => {
                 self.silent.remove(place);
+                self.lost.remove(place);
                 if let Some(at) = self.listing.iter().position(|(other, _)| other == place) {
                     let (_, seen) = self.listing.swap_remove(at);
                     self.known
@@ -200,6 +204,7 @@ impl Finder {
             }
             Said::Lost => {
                 self.silent.remove(place);
+                self.lost.insert(place.clone());
                 self.listing.retain(|(other, _)| other != place);
             }
         }
@@ -215,16 +220,12 @@ impl Finder {
                 names.map(|name| (asker.namespace.clone(), name))
             })
             .collect();
-        if !named.is_empty() {
-            match self.access.client().await {
-                Ok(client) => tokio::select! {
-                    () = stop.cancelled() => return,
-                    () = self.secrets.read(&client, &named) => {}
-                },
-                Err(failure) => tracing::warn!("failed to read Secrets: {failure}"),
-            }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = self.secrets.read(&self.access, &named) => {}
         }
         let before = self.found.borrow().clone();
+        let away = !self.lost.is_empty();
         let asking = |(asker, known): (&Asker, &Known)| {
             let secrets = match &known.wish {
                 Ok(wish) => self.secrets.get(&asker.namespace, &wish.secrets),
@@ -232,7 +233,7 @@ impl Finder {
             };
             // A Secret that was readable stays as it was while the API server is away.
             let secrets = secrets.or_else(|problem| match before.get(asker) {
-                Some(kept) if kept.secrets.is_ok() && kept.wish == known.wish && self.away() => {
+                Some(kept) if kept.secrets.is_ok() && kept.wish == known.wish && away => {
                     kept.secrets.clone()
                 }
                 _ => Err(problem),
@@ -253,15 +254,6 @@ impl Finder {
             }
             changed
         });
-    }
-
-    /// Whether some place is not heard of just now.
-    fn away(&self) -> bool {
-        places(&self.section).iter().any(|place| {
-            !self
-                .meter
-                .is_heard(place.origin, place.namespace.as_deref())
-        })
     }
 }
 
@@ -298,31 +290,38 @@ impl Ear {
     async fn listen(self) {
         let mut backoff = Backoff::new(RETRY.0, RETRY.1);
         let mut told = false;
+        let namespace = self.place.namespace.as_deref();
+        let plural = match self.place.origin {
+            Origin::Monitor => "Monitors (comind.pro)",
+            Origin::Service => "Services",
+        };
+        let what = place::named(plural, namespace);
         loop {
             let (failure, listed) = match self.access.client().await {
                 Err(failure) => (Some(failure), false),
                 Ok(client) => match self.place.origin {
                     Origin::Monitor => {
                         let kind = ApiResource::erase::<Monitor>(&());
-                        let api = match &self.place.namespace {
+                        let api = match namespace {
                             Some(namespace) => Api::namespaced_with(client, namespace, &kind),
                             None => Api::all_with(client, &kind),
                         };
-                        self.hear(api, of_monitor).await
+                        self.hear(api, &what, of_monitor).await
                     }
-                    Origin::Service => self.hear(self.services(client), of_service).await,
+                    Origin::Service => {
+                        let (api, what) = place::objects(&client, plural, namespace);
+                        self.hear(api, &what, of_service).await
+                    }
                 },
             };
             // Nobody listens any more.
             let Some(failure) = failure else { return };
-            self.meter
-                .heard(self.place.origin, self.place.namespace.as_deref(), false);
+            self.meter.heard(self.place.origin, namespace, false);
             if listed {
                 backoff.reset();
                 told = false;
             }
             if !std::mem::replace(&mut told, true) {
-                let what = self.what();
                 tracing::warn!("{what} are not heard of, what was found stays: {failure}");
             }
             if self
@@ -337,28 +336,11 @@ impl Ear {
         }
     }
 
-    fn services(&self, client: Client) -> Api<Service> {
-        match &self.place.namespace {
-            Some(namespace) => Api::namespaced(client, namespace),
-            None => Api::all(client),
-        }
-    }
-
-    fn what(&self) -> String {
-        let what = match self.place.origin {
-            Origin::Monitor => "Monitors (comind.pro)",
-            Origin::Service => "Services",
-        };
-        match &self.place.namespace {
-            Some(namespace) => format!("{what} in namespace {namespace}"),
-            None => format!("{what} in all namespaces"),
-        }
-    }
-
     /// Why it ended (nothing when nobody listens), and whether there was a whole list before.
     async fn hear<K>(
         &self,
         api: Api<K>,
+        what: &str,
         read: impl Fn(&K) -> Option<Result<Wish, String>>,
     ) -> (Option<Failure>, bool)
     where
@@ -366,7 +348,7 @@ impl Ear {
     {
         let feed = Feed {
             api,
-            what: self.what(),
+            what: what.to_owned(),
             selector: None,
             relist: self.relist,
         };

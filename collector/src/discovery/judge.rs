@@ -3,10 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
+use comind_model::target::Target;
 use serde_json::Value;
 use url::Url;
 
-use super::wish::{Asker, Asking, Wish};
+use super::wish::{Asker, Asking, Origin, Wish};
+use crate::config::dependencies::leads_to;
 use crate::config::node::Node;
 use crate::config::probe_policy::ProbePolicy;
 use crate::config::sections::Defaults;
@@ -96,13 +98,12 @@ impl Judge {
         // Who came first stays, so that a newcomer never pushes out what is watched.
         let mut order: Vec<_> = askers.iter().collect();
         order.sort_by_key(|(asker, asking)| (asking.made, *asker));
-        let monitors: HashSet<String> = askers.keys().map(Asker::target).collect();
         let by_monitor = |asker: &Asker| {
-            let other = Asker {
-                origin: super::wish::Origin::Monitor,
+            let monitor = Asker {
+                origin: Origin::Monitor,
                 ..asker.clone()
             };
-            *asker != other && monitors.contains(&asker.target()) && askers.contains_key(&other)
+            *asker != monitor && askers.contains_key(&monitor)
         };
         let mut accepted: Vec<(&Asker, TargetConfig)> = Vec::new();
         let mut refused = BTreeMap::new();
@@ -321,32 +322,17 @@ fn may_be_asked(
 
 /// Those that depend on themselves.
 fn circles<'a>(accepted: &[(&'a Asker, TargetConfig)]) -> BTreeSet<&'a Asker> {
-    let next: HashMap<&str, &TargetConfig> = accepted
+    let by_name: HashMap<&str, &Target> = accepted
         .iter()
-        .map(|(_, made)| (&*made.target.name, made))
+        .map(|(_, made)| (&*made.target.name, &*made.target))
         .collect();
-    let leads_back = |start: &str| {
-        let mut seen = HashSet::new();
-        let mut waiting = vec![start];
-        while let Some(name) = waiting.pop() {
-            let dependencies = next
-                .get(name)
-                .into_iter()
-                .flat_map(|made| made.target.depends_on.iter());
-            for dependency in dependencies {
-                if &**dependency == start {
-                    return true;
-                }
-                if seen.insert(&**dependency) {
-                    waiting.push(dependency);
-                }
-            }
-        }
-        false
+    let leads_back = |target: &Target| {
+        let mut on = target.depends_on.iter();
+        on.any(|on| leads_to(on, &target.name, &by_name))
     };
     accepted
         .iter()
-        .filter(|(_, made)| leads_back(&made.target.name))
+        .filter(|(_, made)| leads_back(&made.target))
         .map(|(asker, _)| *asker)
         .collect()
 }

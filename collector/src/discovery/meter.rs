@@ -40,15 +40,6 @@ impl DiscoveryMeter {
         self.feeds.get_or_create(&labels).set(i64::from(well));
     }
 
-    /// Whether it was heard of when that was last known.
-    pub fn is_heard(&self, origin: Origin, namespace: Option<&str>) -> bool {
-        let labels = vec![
-            ("source", origin.as_str().to_owned()),
-            ("namespace", namespace.unwrap_or_default().to_owned()),
-        ];
-        self.feeds.get(&labels).is_some_and(|well| well.get() == 1)
-    }
-
     /// Nothing is asked for any more.
     pub fn reset(&self) {
         self.feeds.clear();

@@ -10,6 +10,7 @@ use kube::{Api, Client};
 use tokio::time::timeout;
 
 use super::wish::SecretKey;
+use crate::kube::client::Access;
 use crate::kube::failure;
 use crate::secret::Secret;
 
@@ -34,16 +35,23 @@ impl Secrets {
     }
 
     /// Reads those that are not known, and forgets those that nobody names.
-    pub async fn read(&mut self, client: &Client, named: &BTreeSet<At>) {
+    pub async fn read(&mut self, access: &Access, named: &BTreeSet<At>) {
         self.read.retain(|at, _| named.contains(at));
         let missing: Vec<At> = named
             .iter()
             .filter(|at| !self.read.contains_key(*at))
             .cloned()
             .collect();
+        if missing.is_empty() {
+            return;
+        }
+        let client = match access.client().await {
+            Ok(client) => client,
+            Err(failure) => return tracing::warn!("failed to read Secrets: {failure}"),
+        };
         let mut asked = futures_util::stream::iter(missing)
             .map(|at| async {
-                let read = read(client, &at).await;
+                let read = read(&client, &at).await;
                 (at, read)
             })
             .buffer_unordered(AT_ONCE);

@@ -23,21 +23,24 @@ pub fn patience() -> Span {
     Span(Duration::from_secs(90))
 }
 
+/// How messages name the objects of one namespace, or of all.
+pub fn named(plural: &str, namespace: Option<&str>) -> String {
+    match namespace {
+        Some(namespace) => format!("{plural} in namespace {namespace}"),
+        None => format!("{plural} in all namespaces"),
+    }
+}
+
 /// The objects of one namespace, or of all; and how messages name them.
 pub fn objects<K>(client: &Client, plural: &str, namespace: Option<&str>) -> (Api<K>, String)
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
 {
-    match namespace {
-        Some(namespace) => (
-            Api::namespaced(client.clone(), namespace),
-            format!("{plural} in namespace {namespace}"),
-        ),
-        None => (
-            Api::all(client.clone()),
-            format!("{plural} in all namespaces"),
-        ),
-    }
+    let api = match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    };
+    (api, named(plural, namespace))
 }
 
 /// Whether the platform is down without an object: its label says so, or else a pattern for `name`.

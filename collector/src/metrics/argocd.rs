@@ -52,7 +52,7 @@ impl Collector for ArgocdCollector {
         let help = "For how long the cluster has differed from the repository; 0 while it does not";
         let name = "comind_argocd_app_out_of_sync_seconds";
         gauges(&mut encoder, name, help, &applications, |facts| {
-            let since = number(facts, OUT_OF_SYNC_SINCE);
+            let since = facts.number(OUT_OF_SYNC_SINCE);
             Some(since.map_or(0.0, |since| (now - since).max(0.0)))
         })?;
         for (fact, help) in [
@@ -67,7 +67,7 @@ impl Collector for ArgocdCollector {
         ] {
             let name = format!("comind_argocd_app_{fact}");
             gauges(&mut encoder, &name, help, &applications, |facts| {
-                number(facts, fact)
+                facts.number(fact)
             })?;
         }
         syncs(&mut encoder, &applications)
@@ -140,11 +140,4 @@ fn gauges(
         }
     }
     Ok(())
-}
-
-fn number(facts: &Facts, fact: &str) -> Option<f64> {
-    match facts.get(fact) {
-        Some(FactValue::Number(value)) => Some(*value),
-        _ => None,
-    }
 }

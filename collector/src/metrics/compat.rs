@@ -76,11 +76,8 @@ const fn growing(
 ) -> Twin {
     let grows = true;
     Twin {
-        kinds,
-        name,
-        help,
         grows,
-        from,
+        ..twin(kinds, name, help, from)
     }
 }
 
@@ -333,24 +330,24 @@ fn family(encoder: &mut DescriptorEncoder<'_>, twin: &Twin, seen: &[Seen<'_>]) -
                 }
             }
             Fact(name) => {
-                if let Some(value) = number(facts, name) {
+                if let Some(value) = facts.number(name) {
                     put(None, value)?;
                 }
             }
             OfDatabase(name) => {
                 if let (Some(value), Some(FactValue::Text(database))) =
-                    (number(facts, name), facts.get("database"))
+                    (facts.number(name), facts.get("database"))
                 {
                     put(Some(("datname", database)), value)?;
                 }
             }
             Labelled(name, label) => {
                 for (fact, value) in facts.iter() {
-                    if let ((base, Some((_, value_of))), FactValue::Number(value)) =
-                        (split_label(fact), value)
+                    if let (base, Some((_, value_of))) = split_label(fact)
                         && base == name
+                        && let Some(value) = value.number()
                     {
-                        put(Some((label, value_of)), *value)?;
+                        put(Some((label, value_of)), value)?;
                     }
                 }
             }
@@ -362,14 +359,6 @@ fn family(encoder: &mut DescriptorEncoder<'_>, twin: &Twin, seen: &[Seen<'_>]) -
 fn works(state: &State) -> Option<f64> {
     let health = state.standing().health;
     (health != Health::Unknown).then(|| f64::from(u8::from(health.works())))
-}
-
-fn number(facts: &Facts, name: &str) -> Option<f64> {
-    match facts.get(name)? {
-        FactValue::Number(number) => Some(*number),
-        FactValue::Flag(flag) => Some(f64::from(u8::from(*flag))),
-        FactValue::Text(_) => None,
-    }
 }
 
 /// Under Argo CD's own name, with its own labels.

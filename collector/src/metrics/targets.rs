@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use comind_model::event::Event;
-use comind_model::fact::{FactValue, split_label};
+use comind_model::fact::{Facts, split_label};
 use comind_model::health::Health;
 use comind_model::observation::{Depth, Observation, Outcome};
 use comind_model::reason::Reason;
@@ -365,15 +365,17 @@ fn encode_facts(encoder: &mut DescriptorEncoder<'_>, states: &[Arc<State>]) -> E
     let help = "When the certificate that the target showed ends";
     let name = "comind_certificate_expiry_timestamp_seconds";
     gauges(encoder, name, help, states, |state, family| {
-        match state.facts().get(CERTIFICATE_EXPIRY) {
-            Some(FactValue::Number(at)) => gauge(family, &labels(state.target()), *at),
-            _ => Ok(()),
+        match state.facts().number(CERTIFICATE_EXPIRY) {
+            Some(at) => gauge(family, &labels(state.target()), at),
+            None => Ok(()),
         }
     })?;
     for kind in kinds::KINDS {
         let of_kind: Vec<_> = states
             .iter()
             .filter(|state| state.target().kind == kind.name)
+            // Put together once for all metrics of the kind.
+            .map(|state| (&*state.target().name, state.facts()))
             .collect();
         if of_kind.is_empty() {
             continue;
@@ -382,26 +384,29 @@ fn encode_facts(encoder: &mut DescriptorEncoder<'_>, states: &[Arc<State>]) -> E
             let name = format!("comind_{}_{}", kind.name, metric.name);
             let mut family =
                 encoder.encode_descriptor(&name, metric.help, None, MetricType::Gauge)?;
-            for state in &of_kind {
-                encode_fact(&mut family, state, metric.name)?;
+            for (target, facts) in &of_kind {
+                encode_fact(&mut family, target, facts, metric.name)?;
             }
         }
     }
     Ok(())
 }
 
-fn encode_fact(family: &mut MetricEncoder<'_>, state: &State, wanted: &str) -> Encoded {
-    for (name, value) in state.facts().iter() {
+fn encode_fact(
+    family: &mut MetricEncoder<'_>,
+    target: &str,
+    facts: &Facts,
+    wanted: &str,
+) -> Encoded {
+    for (name, value) in facts.iter() {
         let (base, label) = split_label(name);
         if base != wanted {
             continue;
         }
-        let value = match value {
-            FactValue::Number(value) => *value,
-            FactValue::Flag(value) => f64::from(u8::from(*value)),
-            FactValue::Text(_) => continue,
+        let Some(value) = value.number() else {
+            continue;
         };
-        let target = ("target", &*state.target().name);
+        let target = ("target", target);
         match label {
             Some(label) => gauge(family, &[target, label], value)?,
             None => gauge(family, &[target], value)?,

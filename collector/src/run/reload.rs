@@ -79,25 +79,33 @@ impl Reloader {
         let mut hangup = hangups();
         let pulse = self.parts.vitals.task("config", vitals::PATIENCE);
         let mut beat = tokio::time::interval(vitals::BEAT);
+        // Also what changed while it was read, or while nobody watched.
+        let mut look = true;
         loop {
             pulse.beat();
-            // Also what changed while it was read, or while nobody watched.
-            if self.changed() {
+            if look && self.changed() {
                 settle(&mut changes).await;
                 self.reload().await;
-                drop(watcher);
-                watcher = self.watch_files(changed.clone());
+                // The old one watches until there is the new one.
+                let next = self.watch_files(changed.clone());
+                drop(std::mem::replace(&mut watcher, next));
             }
-            tokio::select! {
+            look = tokio::select! {
                 () = stop.cancelled() => break,
                 // Asks for a reading whatever the files look like.
-                () = next(&mut hangup) => self.fingerprint = None,
+                () = next(&mut hangup) => {
+                    self.fingerprint = None;
+                    true
+                }
                 // A file changed while it was read: once more, when that has come to rest.
-                () = tokio::time::sleep(QUIET), if self.fingerprint.is_none() => {}
-                _ = changes.recv() => {}
-                _ = beat.tick() => {}
-                () = self.parts.discovery.changed() => self.watch_targets().await,
-            }
+                () = tokio::time::sleep(QUIET), if self.fingerprint.is_none() => true,
+                _ = changes.recv() => true,
+                _ = beat.tick() => false,
+                () = self.parts.discovery.changed() => {
+                    self.watch_targets().await;
+                    false
+                }
+            };
         }
         self.parts.discovery.end().await;
         self.parts.sources.end().await;

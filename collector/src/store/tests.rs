@@ -60,7 +60,7 @@ impl Fixture {
     fn start() -> Self {
         let (store, inbox, readers) = Store::new(Clock::system(), Arc::default(), HashMap::new());
         let stop = CancellationToken::new();
-        tokio::spawn(store.run(stop.clone()));
+        tokio::spawn(store.run(Vitals::default(), stop.clone()));
         Self {
             inbox,
             readers,

@@ -177,6 +177,20 @@ fn circles_are_refused_and_strangers_are_named() {
 }
 
 #[test]
+fn strangers_hide_no_circle() {
+    let with = |name: &str, on: &[&str]| {
+        let keys = json!({ "kind": "redis", "url": "redis://a.shop.svc", "depends_on": on });
+        (asker(Origin::Monitor, name), asking(keys))
+    };
+    let judgement = judge([
+        with("a", &["b.shop"]),
+        with("b", &["c.shop", "x.far", "y.far", "z.far"]),
+        with("c", &["a.shop"]),
+    ]);
+    assert!(judgement.targets.is_empty(), "{judgement:?}");
+}
+
+#[test]
 fn secrets_are_put_in_and_never_told() {
     let secret = |key: &str| SecretKey {
         name: "db".to_owned(),
