@@ -202,7 +202,7 @@ async fn five_hundred_tiles_stay_live_over_ten_thousand_transitions() -> Result<
     let items: Vec<String> = (0..CROWD)
         .map(|number| format!("name: t{number}, kind: tcp, url: \"tcp://{}\"", port.addr()))
         .collect();
-    let serve = Serve::start("{ interval: 1s, timeout: 5s }", &items).await?;
+    let serve = Serve::start("{ interval: 2s, timeout: 5s }", &items).await?;
     until_all(&serve, "up").await?;
     let client = browser.session(1100, 800).await?;
     client.goto(&format!("http://{}/", serve.addr())).await?;
