@@ -38,6 +38,11 @@ pub(crate) fn init(format: Format, provider: Option<&SdkTracerProvider>) {
         let only = Targets::new().with_target(traces::TARGET, tracing::Level::TRACE);
         tracing_opentelemetry::layer()
             .with_tracer(provider.tracer("comind-ops"))
+            // Its `target` is the library's word for where a span is written, ours is whom it
+            // asks: a reader takes the first and would never see ours.
+            .with_target(false)
+            .with_location(false)
+            .with_threads(false)
             .with_filter(only)
     });
     Registry::default().with(lines).with(spans).init();

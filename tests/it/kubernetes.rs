@@ -5,7 +5,7 @@ use anyhow::{Result, ensure};
 use comind_peers::kube::KubeApi;
 use http::Method;
 
-use crate::serve::{SOON, Serve};
+use crate::serve::{SOON, Serve, config};
 
 const BRISK: &str = "{ interval: 500ms, timeout: 2s }";
 const PODS: &str = "/api/v1/namespaces/shop/pods";
@@ -117,4 +117,29 @@ async fn what_it_may_not_see_is_named() -> Result<()> {
     let told = denied["message"].as_str().unwrap_or_default();
     ensure!(told.contains("pods"), "{told}");
     Ok(())
+}
+
+/// As in a pod: no kubeconfig, but the files and the variables that a kubelet gives.
+#[tokio::test(flavor = "multi_thread")]
+async fn in_a_pod_its_service_account_is_used() -> Result<()> {
+    let api = cluster().await?;
+    api.make_account("looker").await?;
+    api.allow("looker", "", r#"["nodes"]"#).await?;
+    let given = tempfile::tempdir()?;
+    let files = [
+        ("token", api.token_of("looker").await?),
+        ("ca.crt", api.authority_pem().to_owned()),
+        ("namespace", "default".to_owned()),
+    ];
+    for (name, text) in files {
+        std::fs::write(given.path().join(name), text)?;
+    }
+    let item =
+        |name: &str, watch: &str| format!("name: {name}, kind: kubernetes, watch: [{watch}]");
+    let items = [item("nodes", "nodes"), item("more", "nodes, pods")];
+    let serve = Serve::start_in_pod(&config(BRISK, &items), given.path(), api.addr()).await?;
+    serve.until_up("nodes").await?;
+    serve.until_is("more", "down", "permission_denied").await?;
+    status(&api, "/api/v1/nodes/n1", &condition("Ready", "True")).await?;
+    serve.until_up("nodes/node/n1").await.map(drop)
 }

@@ -1,6 +1,7 @@
 //! A receiver of notifications: keeps every POST that it accepts, and refuses on demand.
 //! Must not know who sends.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,13 +25,18 @@ use tokio::task::JoinHandle;
 #[derive(Clone, Debug)]
 pub(crate) struct Posted {
     pub(crate) headers: HeaderMap,
-    pub(crate) text: String,
+    pub(crate) bytes: Bytes,
 }
 
 impl Posted {
     /// Its body.
     pub(crate) fn json(&self) -> Value {
-        serde_json::from_str(&self.text).unwrap_or(Value::Null)
+        serde_json::from_slice(&self.bytes).unwrap_or(Value::Null)
+    }
+
+    /// Its body as text.
+    pub(crate) fn text(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.bytes)
     }
 }
 
@@ -120,9 +126,9 @@ async fn answer(
         shared.refused += 1;
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
     } else if let Ok(body) = body {
-        let text = String::from_utf8_lossy(&body).into_owned();
         let headers = head.headers;
-        shared.posted.push(Posted { headers, text });
+        let bytes = body;
+        shared.posted.push(Posted { headers, bytes });
     }
     Ok(response)
 }

@@ -22,6 +22,12 @@ use tokio::io::AsyncWriteExt as _;
 
 use crate::events::Events;
 
+/// In a mount namespace of its own: the files of `$0` where a kubelet puts them, then the program.
+const POD: &str = r#"mount -t tmpfs tmpfs /run
+mkdir -p /run/secrets/kubernetes.io
+cp -r "$0" /run/secrets/kubernetes.io/serviceaccount
+exec "$@""#;
+
 /// The program under test.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_comind-ops");
 
@@ -108,6 +114,20 @@ impl Serve {
         let more = ["--lease-kubeconfig", &kubeconfig];
         Self::launch_with(config, &more, |dir| {
             Launch::new(PROGRAM.into(), dir).env("COMIND_LEASE", "default/comind-ops")
+        })
+        .await
+    }
+
+    /// As [`start_with`](Self::start_with), as in a pod: the files in `given` are where a
+    /// kubelet puts a service account's, and the API server is named by the environment.
+    pub(crate) async fn start_in_pod(config: &str, given: &Path, api: SocketAddr) -> Result<Self> {
+        Self::launch(config, |dir| {
+            Launch::new("/usr/bin/unshare".into(), dir)
+                .args(["--mount", "--propagation", "private", "/bin/sh", "-ec", POD])
+                .args([&given.display().to_string(), PROGRAM])
+                .env("KUBERNETES_SERVICE_HOST", api.ip().to_string())
+                .env("KUBERNETES_SERVICE_PORT", api.port().to_string())
+                .env("KUBECONFIG", "/nonexistent")
         })
         .await
     }

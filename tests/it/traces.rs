@@ -1,10 +1,16 @@
 //! Traces by OTLP: what is delivered, and that a collector of them which is out harms nobody.
 
-use anyhow::{Result, ensure};
+use std::collections::BTreeSet;
+
+use anyhow::{Context, Result, ensure};
 use comind_peers::redis::Redis;
 use comind_peers::wait::wait_for;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
+use opentelemetry_proto::tonic::trace::v1::Span;
+use prost::Message;
 
-use crate::receiver::Receiver;
+use crate::receiver::{Posted, Receiver};
 use crate::serve::{BRISK, LATER, Serve, config};
 
 async fn start(receiver: &Receiver, redis: &Redis) -> Result<Serve> {
@@ -18,6 +24,50 @@ async fn start(receiver: &Receiver, redis: &Redis) -> Result<Serve> {
     Serve::start_in(&config(BRISK, &[item]), &environment).await
 }
 
+/// What was posted, read with the protocol's own definition.
+fn decoded(posted: &Posted) -> Result<ExportTraceServiceRequest> {
+    let kind = posted.headers.get("content-type");
+    ensure!(
+        kind.is_some_and(|kind| kind == "application/x-protobuf"),
+        "{kind:?}"
+    );
+    Ok(ExportTraceServiceRequest::decode(posted.bytes.clone())?)
+}
+
+fn spans(told: &ExportTraceServiceRequest) -> impl Iterator<Item = &Span> {
+    let scopes = told
+        .resource_spans
+        .iter()
+        .flat_map(|told| &told.scope_spans);
+    scopes.flat_map(|scope| &scope.spans)
+}
+
+fn attribute<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a str> {
+    let found = attributes.iter().find(|attribute| attribute.key == key)?;
+    match found.value.as_ref()?.value.as_ref()? {
+        any_value::Value::StringValue(text) => Some(text),
+        _ => None,
+    }
+}
+
+fn named<'a>(spans: &[&'a Span], name: &str, wanted: &[(&str, &str)]) -> Result<&'a Span> {
+    let fits = |span: &&&Span| {
+        let has = |(key, value): &(&str, &str)| attribute(&span.attributes, key) == Some(value);
+        span.name == name && wanted.iter().all(has)
+    };
+    let found = spans.iter().find(fits);
+    let names = || {
+        let tell = |span: &&Span| {
+            let reason = attribute(&span.attributes, "reason");
+            (span.name.clone(), reason.map(str::to_owned))
+        };
+        spans.iter().map(tell).collect::<BTreeSet<_>>()
+    };
+    found
+        .copied()
+        .with_context(|| format!("no {name} with {wanted:?} in {:?}", names()))
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn looks_and_requests_are_spans() -> Result<()> {
     let receiver = Receiver::start().await?;
@@ -26,30 +76,38 @@ async fn looks_and_requests_are_spans() -> Result<()> {
     serve.until_up("cache").await?;
     redis.kill()?;
     serve.until_is("cache", "down", "refused").await?;
-    // Protobuf has its texts as they are.
-    let wanted = [
-        "service.name",
-        "comind-ops",
-        "deep look",
-        "cache",
-        "refused",
-        "/api/v1/state",
-    ];
     let waited = wait_for("the spans", LATER, async || {
         let posted = receiver.posted();
-        let all: String = posted.iter().map(|posted| posted.text.as_str()).collect();
-        let missing = wanted.iter().find(|text| !all.contains(**text));
+        let told = posted.iter().map(decoded).collect::<Result<Vec<_>>>()?;
         ensure!(
-            missing.is_none(),
-            "{missing:?} is missing in {} deliveries",
-            posted.len()
+            !format!("{told:?}").contains("fathom"),
+            "a password is in the spans"
         );
-        ensure!(!all.contains("fathom"), "a password is in the spans");
-        let kind = posted[0].headers.get("content-type");
+        let spans: Vec<_> = told.iter().flat_map(spans).collect();
+        let look = named(
+            &spans,
+            "look",
+            &[("target", "cache"), ("reason", "refused")],
+        )?;
         ensure!(
-            kind.is_some_and(|kind| kind == "application/x-protobuf"),
-            "{kind:?}"
+            look.trace_id.len() == 16 && look.span_id.len() == 8,
+            "{look:?}"
         );
+        ensure!(
+            look.end_time_unix_nano >= look.start_time_unix_nano,
+            "{look:?}"
+        );
+        named(
+            &spans,
+            "deep look",
+            &[("target", "cache"), ("reason", "ok")],
+        )?;
+        named(&spans, "/api/v1/state", &[])?;
+        for resource in told.iter().flat_map(|told| &told.resource_spans) {
+            let resource = resource.resource.as_ref().context("spans of nobody")?;
+            let service = attribute(&resource.attributes, "service.name");
+            ensure!(service == Some("comind-ops"), "{resource:?}");
+        }
         Ok(())
     });
     waited.await.map_err(|error| serve.blame(error))?;

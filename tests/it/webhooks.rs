@@ -96,7 +96,7 @@ fn signed(posted: &Posted) -> Result<()> {
         .strip_prefix("t=")
         .and_then(|rest| rest.split_once(",v1="))
         .context("another form")?;
-    let made = comind_peers::hmac::sha256_hex("sesame", &format!("{time}.{}", posted.text))?;
+    let made = comind_peers::hmac::sha256_hex("sesame", &format!("{time}.{}", posted.text()))?;
     ensure!(made == tag, "{signature}, but openssl makes {made}");
     Ok(())
 }

@@ -47,8 +47,8 @@ impl KubeApi {
         self.request(Method::DELETE, &path, "").await.map(drop)
     }
 
-    /// A kubeconfig with a fresh token of the account, context `test`.
-    pub async fn kubeconfig_of(&self, account: &str) -> Result<PathBuf> {
+    /// A fresh token of the account, as a kubelet writes it into a pod.
+    pub async fn token_of(&self, account: &str) -> Result<String> {
         let path = format!("/api/v1/namespaces/default/serviceaccounts/{account}/token");
         let asked = r#"{"spec":{"expirationSeconds":3600}}"#;
         let answer = self.request(Method::POST, &path, asked).await?;
@@ -57,8 +57,14 @@ impl KubeApi {
             .and_then(|(_, rest)| rest.split_once('"'))
             .context("the answer holds no token")?
             .0;
+        Ok(token.to_owned())
+    }
+
+    /// A kubeconfig with a fresh token of the account, context `test`.
+    pub async fn kubeconfig_of(&self, account: &str) -> Result<PathBuf> {
+        let token = self.token_of(account).await?;
         let dir = self.peer.dir();
-        let text = kubeconfig(self.peer.addr(), dir, token);
+        let text = kubeconfig(self.peer.addr(), dir, &token);
         own_file(dir, &format!("kubeconfig-{account}"), None, &text)
     }
 }
