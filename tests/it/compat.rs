@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
+use comind_peers::kube::KubeApi;
 use comind_peers::postgres::Postgres;
 use comind_peers::prometheus::Exporter;
 use comind_peers::redis::Redis;
@@ -64,6 +65,8 @@ async fn postgresql_under_the_names_of_its_exporter() -> Result<()> {
         .unwrap_or_default()
         .to_owned();
     let database = [("datname", database.as_str())];
+    let active = [database[0], ("state", "active")];
+    let aborted = [database[0], ("state", "idle in transaction (aborted)")];
     let names: Vec<Name<'_>> = vec![
         ("pg_up", &[], 0.0),
         ("pg_settings_max_connections", &[], 0.0),
@@ -75,6 +78,8 @@ async fn postgresql_under_the_names_of_its_exporter() -> Result<()> {
         ("pg_stat_database_tup_inserted", &database, 2_000.0),
         ("pg_stat_database_tup_deleted", &database, 2_000.0),
         ("pg_stat_database_deadlocks", &database, 0.0),
+        ("pg_stat_activity_count", &active, 2.0),
+        ("pg_stat_activity_count", &aborted, 0.0),
     ];
     same(&serve, &exporter, "db", &names).await
 }
@@ -82,6 +87,9 @@ async fn postgresql_under_the_names_of_its_exporter() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_under_the_names_of_its_exporter() -> Result<()> {
     let mut redis = Redis::start().await?;
+    redis
+        .execute(&["MSET", "a", "1", "b", "1", "c", "1"])
+        .await?;
     let exporter = Exporter::redis(&redis.url()).await?;
     let item = format!("name: cache, kind: redis, url: \"{}\"", redis.url());
     let serve = Serve::start_with(&compat(&[item])).await?;
@@ -98,6 +106,7 @@ async fn redis_under_the_names_of_its_exporter() -> Result<()> {
         ("redis_keyspace_misses_total", &[], 50.0),
         ("redis_evicted_keys_total", &[], 0.0),
         ("redis_rejected_connections_total", &[], 0.0),
+        ("redis_db_keys", &[("db", "db0")], 1.0),
     ];
     same(&serve, &exporter, "cache", names).await?;
     redis.kill()?;
@@ -141,5 +150,33 @@ async fn web_servers_under_the_names_of_blackbox_exporter() -> Result<()> {
     );
     let took = value(&text, "probe_duration_seconds", &instance).context("no duration")?;
     ensure!(took > 0.0 && took < 1.0, "{took}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn applications_under_the_name_of_argo_cd() -> Result<()> {
+    let api = KubeApi::start().await?;
+    api.define_argocd().await?;
+    api.make_namespace("argocd").await?;
+    api.make_application("shop", "{}").await?;
+    api.set_application("shop", "OutOfSync", "Healthy").await?;
+    let kubeconfig = api.kubeconfig().display();
+    let item = format!("name: argocd, kind: argocd, kubeconfig: {kubeconfig}");
+    let serve = Serve::start_with(&compat(&[item])).await?;
+    serve
+        .until_is("argocd/shop", "degraded", "out_of_sync")
+        .await?;
+    let text = serve.get("/metrics").await?;
+    let labels = [
+        ("name", "shop"),
+        ("namespace", "argocd"),
+        ("project", "default"),
+        ("sync_status", "OutOfSync"),
+        ("health_status", "Healthy"),
+    ];
+    ensure!(
+        value(&text, "argocd_app_info", &labels) == Some(1.0),
+        "{text}"
+    );
     Ok(())
 }

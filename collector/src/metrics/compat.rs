@@ -33,9 +33,11 @@ enum From {
     Labelled(&'static str, &'static str),
     /// A number about the database whose name is among the facts.
     OfDatabase(&'static str),
+    /// Numbers about that database that differ by a label, which has this name there.
+    OfDatabaseBy(&'static str, &'static str),
 }
 
-use From::{Fact, Labelled, Latency, OfDatabase, Works};
+use From::{Fact, Labelled, Latency, OfDatabase, OfDatabaseBy, Works};
 
 /// One name: of these kinds, from there, and whether it only grows.
 struct Twin {
@@ -187,6 +189,12 @@ const TWINS: &[Twin] = &[
         "Rows deleted",
         OfDatabase("rows_deleted"),
     ),
+    twin(
+        PG,
+        "pg_stat_activity_count",
+        "Connections to the database in this state",
+        OfDatabaseBy("activity", "state"),
+    ),
     twin(REDIS, "redis_up", "Whether the server does its work", Works),
     twin(
         REDIS,
@@ -247,6 +255,12 @@ const TWINS: &[Twin] = &[
         "redis_rejected_connections",
         "Connections rejected",
         Fact("rejected_connections"),
+    ),
+    twin(
+        REDIS,
+        "redis_db_keys",
+        "Keys in the database",
+        Labelled("keys", "db"),
     ),
     twin(
         SQS,
@@ -310,8 +324,8 @@ fn family(encoder: &mut DescriptorEncoder<'_>, twin: &Twin, seen: &[Seen<'_>]) -
     let mut family = encoder.encode_descriptor(twin.name, twin.help, None, kind)?;
     for (state, facts) in of_kind {
         let instance = ("instance", &*state.target().name);
-        let mut put = |more: Option<(&str, &str)>, value: f64| {
-            let labels: Vec<(&str, &str)> = std::iter::once(instance).chain(more).collect();
+        let mut put = |more: &[(&str, &str)], value: f64| {
+            let labels: Vec<(&str, &str)> = [&[instance], more].concat();
             let metric = family.encode_family(&labels)?;
             match twin.grows {
                 true => ConstCounter::new(value).encode(metric),
@@ -321,39 +335,49 @@ fn family(encoder: &mut DescriptorEncoder<'_>, twin: &Twin, seen: &[Seen<'_>]) -
         match twin.from {
             Works => {
                 if let Some(works) = works(state) {
-                    put(None, works)?;
+                    put(&[], works)?;
                 }
             }
             Latency => {
                 if let Some(latency) = state.latency() {
-                    put(None, latency.as_secs_f64())?;
+                    put(&[], latency.as_secs_f64())?;
                 }
             }
             Fact(name) => {
                 if let Some(value) = facts.number(name) {
-                    put(None, value)?;
+                    put(&[], value)?;
                 }
             }
             OfDatabase(name) => {
                 if let (Some(value), Some(FactValue::Text(database))) =
                     (facts.number(name), facts.get("database"))
                 {
-                    put(Some(("datname", database)), value)?;
+                    put(&[("datname", database)], value)?;
+                }
+            }
+            OfDatabaseBy(name, label) => {
+                if let Some(FactValue::Text(database)) = facts.get("database") {
+                    for (value_of, value) in labelled(facts, name) {
+                        put(&[("datname", database), (label, value_of)], value)?;
+                    }
                 }
             }
             Labelled(name, label) => {
-                for (fact, value) in facts.iter() {
-                    if let (base, Some((_, value_of))) = split_label(fact)
-                        && base == name
-                        && let Some(value) = value.number()
-                    {
-                        put(Some((label, value_of)), value)?;
-                    }
+                for (value_of, value) in labelled(facts, name) {
+                    put(&[(label, value_of)], value)?;
                 }
             }
         }
     }
     Ok(())
+}
+
+/// The numbers of this name, each with what its label says.
+fn labelled<'a>(facts: &'a Facts, name: &'a str) -> impl Iterator<Item = (&'a str, f64)> {
+    facts.iter().filter_map(move |(fact, value)| {
+        let (base, label) = split_label(fact);
+        (base == name).then_some((label?.1, value.number()?))
+    })
 }
 
 fn works(state: &State) -> Option<f64> {

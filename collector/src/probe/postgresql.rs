@@ -243,6 +243,9 @@ impl Probe for Postgresql {
             let asked = client.query_one(judge::STATISTICS, &[]).await;
             let row = asked.map_err(|error| sqlstate::failure("ask for statistics", &error))?;
             judge::statistics(&row, &mut seen)?;
+            let asked = client.query(judge::ACTIVITY, &[]).await;
+            let rows = asked.map_err(|error| sqlstate::failure("ask for activity", &error))?;
+            judge::activity(&rows, &mut seen)?;
             dial::note_certificate(&mut seen, opened.certificate_expiry);
             Ok(seen)
         })

@@ -116,6 +116,13 @@ pub(super) const STATISTICS: &str = "SELECT current_setting('max_connections')::
     numbackends::float8, xact_commit::float8, xact_rollback::float8, blks_read::float8, blks_hit::float8, tup_returned::float8, tup_fetched::float8, tup_inserted::float8, tup_updated::float8, tup_deleted::float8, deadlocks::float8 \
     FROM pg_stat_database WHERE datname = current_database()";
 
+/// Connections to the database that is asked, by what they do; states without any count 0.
+/// Source of the states: postgresql.org/docs/current/monitoring-stats.html.
+pub(super) const ACTIVITY: &str = "SELECT state, (SELECT count(*) FROM pg_stat_activity AS it \
+    WHERE it.datname = current_database() AND it.state = states.state)::float8 \
+    FROM (VALUES ('active'), ('idle'), ('idle in transaction'), ('idle in transaction (aborted)'), \
+    ('fastpath function call'), ('disabled')) AS states (state)";
+
 /// The facts that [`STATISTICS`] brings, behind the setting and the database's name.
 const COUNTED: &[&str] = &[
     "database_connections",
@@ -194,6 +201,20 @@ pub(super) fn statistics(row: &Row, seen: &mut Seen) -> Result<(), Failure> {
     for (place, name) in COUNTED.iter().enumerate() {
         let value: f64 = row.try_get(place + 2).map_err(bad)?;
         seen.facts.set(name, value);
+    }
+    Ok(())
+}
+
+/// Reads the answer to [`ACTIVITY`] into `seen`.
+///
+/// # Errors
+/// When the answer is not what was asked for.
+pub(super) fn activity(rows: &[Row], seen: &mut Seen) -> Result<(), Failure> {
+    let bad = |error: tokio_postgres::Error| sqlstate::failure("read the answer", &error);
+    for row in rows {
+        let state: &str = row.try_get(0).map_err(bad)?;
+        let count: f64 = row.try_get(1).map_err(bad)?;
+        seen.facts.set_labelled("activity", "state", state, count);
     }
     Ok(())
 }

@@ -90,6 +90,11 @@ pub(super) fn judge(text: &str) -> Result<Seen, Failure> {
             seen.facts.set(name, value);
         }
     }
+    for (field, value) in &info {
+        if let Some(keys) = keys_of(field, value) {
+            seen.facts.set_labelled("keys", "db", field, keys);
+        }
+    }
     for (field, name) in [
         ("redis_version", "version"),
         ("role", "role"),
@@ -133,6 +138,14 @@ pub(super) fn judge(text: &str) -> Result<Seen, Failure> {
     Ok(seen)
 }
 
+/// `db0:keys=5,expires=0,avg_ttl=0` holds five keys.
+fn keys_of(field: &str, value: &str) -> Option<f64> {
+    let number = field.strip_prefix("db")?;
+    let named = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    let keys = value.strip_prefix("keys=")?.split(',').next()?;
+    named.then(|| keys.parse().ok()).flatten()
+}
+
 fn near((reason, what, unit): (Reason, &str, &str), used: f64, limit: f64) -> Option<Attention> {
     (limit > 0.0 && used >= HIGH * limit).then(|| Attention {
         reason,
@@ -167,6 +180,15 @@ mod tests {
             [Reason::MemoryHigh]
         );
         assert_eq!(reasons(&format!("{full}allkeys-lru\r\n")), []);
+    }
+
+    #[test]
+    fn keys_are_counted_by_database() {
+        let seen =
+            judge("db0:keys=5,expires=1,avg_ttl=0\r\ndbx:keys=7\r\ndb:keys=7\r\ndb1:keys=x\r\n")
+                .unwrap();
+        assert_eq!(seen.facts.number("keys{db=db0}"), Some(5.0));
+        assert_eq!(seen.facts.iter().count(), 1);
     }
 
     #[test]
