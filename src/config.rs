@@ -33,6 +33,13 @@ impl Config {
         match self.what {
             What::Check { file } => {
                 let config = config::load(&file)?;
+                if let Some(told) = &config.proxy {
+                    let problems = comind_proxy::run::check(told);
+                    if !problems.is_empty() {
+                        let problem = problems.join("; ");
+                        return Err(config::ConfigError::about_file(&file, problem).into());
+                    }
+                }
                 let targets = config.targets.len();
                 let warnings = &config.warnings;
                 let mut text = format!("{}: good, {targets} targets\n", file.display());

@@ -6,7 +6,10 @@ use anyhow::Result;
 use clap::Args;
 use comind_collector::lease::keep::Place;
 use comind_collector::metrics::Build;
-use comind_collector::run;
+use comind_collector::run::{self, Beside, Running};
+use comind_model::ingress::Ingress;
+use comind_proxy::run::Proxy;
+use prometheus_client::collector::Collector;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +31,32 @@ pub(crate) struct Serve {
     /// A kubeconfig for the lease; without one, the service account of the pod that this runs in
     #[arg(long, value_name = "FILE", requires = "lease")]
     lease_kubeconfig: Option<PathBuf>,
+}
+
+/// Starts the ingress proxy, where the config has one.
+fn proxy(beside: Beside) -> Result<Running, String> {
+    let Some(told) = beside.proxy.borrow().clone() else {
+        return Ok(Running::default());
+    };
+    let addresses: Vec<String> = told
+        .listen
+        .iter()
+        .map(|address| format!("http://{address}/"))
+        .chain(
+            told.listen_tls
+                .iter()
+                .map(|address| format!("https://{address}/")),
+        )
+        .collect();
+    let routes = told.routes.len();
+    let proxy = Proxy::start(Ingress::clone(&told)).map_err(|error| error.to_string())?;
+    tracing::info!(routes, "the proxy serves on {}", addresses.join(", "));
+    let collectors: Vec<Box<dyn Collector>> = vec![Box::new(proxy.collector())];
+    let task = tokio::spawn(proxy.follow(beside.proxy, beside.seen, beside.stop));
+    Ok(Running {
+        collectors,
+        task: Some(task),
+    })
 }
 
 impl Serve {
@@ -55,7 +84,7 @@ impl Serve {
             kubeconfig: self.lease_kubeconfig,
             ..lease
         });
-        let served = run::serve(self.config, lease, BUILD, shutdown).await;
+        let served = run::serve(self.config, lease, BUILD, shutdown, proxy).await;
         listener.abort();
         Ok(served?)
     }

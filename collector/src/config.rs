@@ -14,6 +14,7 @@ pub mod maintenance;
 pub mod node;
 pub mod notify;
 pub mod probe_policy;
+pub mod proxy;
 pub mod schema;
 pub mod secret_file;
 pub mod sections;
@@ -28,7 +29,9 @@ mod tests;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use comind_model::ingress::Ingress;
 use serde::de::DeserializeOwned;
 
 use self::discovery::{Discovery, Kubernetes};
@@ -38,7 +41,7 @@ use self::maintenance::{Maintenance, Written};
 use self::node::{Node, NodeError, Value};
 use self::notify::Notify;
 use self::probe_policy::ProbePolicy;
-use self::sections::{Api, Defaults, Proxy};
+use self::sections::{Api, Defaults};
 use self::target::{TargetConfig, Targets};
 use crate::access::policy::Policy;
 use crate::history::Limits;
@@ -69,8 +72,8 @@ pub struct Config {
     pub probe: ProbePolicy,
     /// Whether metrics are exported under the names of other exporters as well.
     pub compat_metrics: bool,
-    /// The section `proxy`, checked for its shape.
-    pub proxy: Option<Node>,
+    /// What the ingress proxy is told, where there is one.
+    pub proxy: Option<Arc<Ingress>>,
     /// Who is told of outages.
     pub notify: Notify,
     /// How much of the past is kept.
@@ -111,7 +114,8 @@ impl ConfigError {
         Self { problems }
     }
 
-    fn about_file(file: &Path, message: String) -> Self {
+    /// Something is wrong with the file as a whole.
+    pub fn about_file(file: &Path, message: String) -> Self {
         let place = node::Place {
             file: file.display().to_string().into(),
             ..node::Place::default()
@@ -166,16 +170,18 @@ impl Reader {
         let defaults = self.defaults(root);
         let targets = self.targets(root, &defaults, folder);
         let mut files = targets.files;
+        let data_dir = self.data_dir(root);
+        let proxy = self.proxy(root, folder, &data_dir, &mut watched);
         files.append(&mut watched);
         Config {
             api,
             access,
-            data_dir: self.data_dir(root),
+            data_dir,
             targets: targets.targets,
             discovery: self.discovery(root),
             probe: self.section(root, "probe"),
             compat_metrics,
-            proxy: self.opaque::<Proxy>(root, "proxy"),
+            proxy,
             notify: self.notify(root, folder, &mut files),
             maintenance: self.maintenance(root),
             history: self.history(root),
@@ -268,6 +274,7 @@ impl Reader {
         }
         self.problems.append(&mut targets.problems);
         let elsewhere = root.get("discovery").is_some();
+        let elsewhere = elsewhere || root.get("proxy").is_some();
         if targets.targets.is_empty() && !elsewhere && self.problems.is_empty() {
             self.warn(root, "no `targets`: nothing is watched");
         }
@@ -346,14 +353,19 @@ impl Reader {
         all
     }
 
-    /// A section whose shape is checked, and which this version does not serve.
-    fn opaque<T: DeserializeOwned>(&mut self, root: &Node, key: &str) -> Option<Node> {
-        let node = root.get(key).filter(|node| !node.is_null())?;
-        match node.read::<T>() {
-            Ok(_) => self.warn(node, format!("`{key}` has no effect in this version yet")),
-            Err(problem) => self.problems.push(problem.under(key)),
-        }
-        Some(node.clone())
+    fn proxy(
+        &mut self,
+        root: &Node,
+        folder: &Folder,
+        data_dir: &Path,
+        files: &mut BTreeSet<PathBuf>,
+    ) -> Option<Arc<Ingress>> {
+        let node = folder.resolve(root.get("proxy").filter(|node| !node.is_null())?);
+        let read = proxy::read(&node, data_dir, files, &mut self.warnings);
+        self.take(
+            read.map(|told| Some(Arc::new(told)))
+                .map_err(|error| error.under("proxy")),
+        )
     }
 
     fn warn(&mut self, node: &Node, message: impl Into<String>) {

@@ -12,6 +12,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use comind_model::ingress::Ingress;
+use comind_model::snapshot::Snapshot;
+use prometheus_client::collector::Collector;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
@@ -50,6 +53,8 @@ pub enum ServeError {
     Config(ConfigError),
     /// The gate cannot be made.
     Gate(String),
+    /// What runs beside the collector cannot start.
+    Beside(String),
     /// The address cannot be listened on.
     Listen {
         /// The address of `api.listen`.
@@ -63,7 +68,7 @@ impl fmt::Display for ServeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Config(error) => write!(f, "{error}"),
-            Self::Gate(error) => write!(f, "{error}"),
+            Self::Gate(error) | Self::Beside(error) => write!(f, "{error}"),
             Self::Listen { address, error } => {
                 write!(f, "failed to listen on {address} (api.listen): {error}")?;
                 if error.kind() == std::io::ErrorKind::AddrInUse {
@@ -81,7 +86,28 @@ impl fmt::Display for ServeError {
 
 impl std::error::Error for ServeError {}
 
-/// Serves by the config in `file` until `stop`.
+/// What is handed to that which runs beside the collector.
+#[derive(Debug)]
+pub struct Beside {
+    /// What the ingress proxy is told; none where the config has no such section.
+    pub proxy: watch::Receiver<Option<Arc<Ingress>>>,
+    /// What the collector sees.
+    pub seen: watch::Receiver<Arc<Snapshot>>,
+    /// When to end.
+    pub stop: CancellationToken,
+}
+
+/// That which runs beside the collector: what it exports, and its end.
+#[derive(Default)]
+pub struct Running {
+    /// Exported with our own metrics.
+    pub collectors: Vec<Box<dyn Collector>>,
+    /// Ends by itself after `stop`, within a limit of its own.
+    pub task: Option<JoinHandle<()>>,
+}
+
+/// Serves by the config in `file` until `stop`. `beside` starts what runs beside the collector, in
+/// one process and under one config, without either knowing the other.
 ///
 /// With a lease, only the replica that holds it tells people of outages.
 ///
@@ -92,6 +118,7 @@ pub async fn serve(
     lease: Option<Place>,
     build: Build,
     stop: CancellationToken,
+    beside: impl FnOnce(Beside) -> Result<Running, String>,
 ) -> Result<(), ServeError> {
     let began = SystemTime::now();
     let config = config::load(&file).map_err(ServeError::Config)?;
@@ -105,6 +132,12 @@ pub async fn serve(
     desk.tell(move |begun| by_people.maintain(begun));
     let (keeper, history, restored) = Keeper::open(&config.data_dir, clock, decided.terms.clone());
     let (store, inbox, readers) = Store::new(clock, meters.clone(), restored);
+    let running = beside(Beside {
+        proxy: decided.proxy,
+        seen: readers.follow(),
+        stop: stop.clone(),
+    });
+    let running = running.map_err(ServeError::Beside)?;
     let schedule = ScheduleMeter::default();
     let reloads = ReloadMeter::default();
     let access = AccessMeter::default();
@@ -145,7 +178,12 @@ pub async fn serve(
                     decided.compat,
                 )));
             })
-            .and(|registry| registry.register_collector(Box::new(VitalsCollector(vitals.clone())))),
+            .and(|registry| registry.register_collector(Box::new(VitalsCollector(vitals.clone()))))
+            .and(|registry| {
+                for collector in running.collectors {
+                    registry.register_collector(collector);
+                }
+            }),
         ),
         readers: readers.clone(),
         clock,
@@ -186,6 +224,11 @@ pub async fn serve(
     });
     reloader.run(config, began, &stop).await;
 
+    if let Some(task) = running.task
+        && let Err(error) = task.await
+    {
+        tracing::error!("what ran beside the collector has failed: {error}");
+    }
     end_store.cancel();
     ended("API", server).await;
     if let Some(lease) = lease {

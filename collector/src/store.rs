@@ -84,6 +84,11 @@ impl Readers {
         self.snapshots.borrow().clone()
     }
 
+    /// Follows the newest snapshot.
+    pub fn follow(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.snapshots.clone()
+    }
+
     /// The events from now on, and a snapshot that contains all before them (and perhaps
     /// some of them: compare `seq`).
     pub fn subscribe(&self) -> (broadcast::Receiver<Arc<Event>>, Arc<Snapshot>) {

@@ -6,6 +6,7 @@ pub mod alert;
 pub mod event;
 pub mod fact;
 pub mod health;
+pub mod ingress;
 pub mod ledger;
 pub mod observation;
 pub mod reason;

@@ -1,6 +1,12 @@
-//! The ingress proxy behind `monitoring-access`: takes connections and passes them on.
+//! The ingress proxy behind `monitoring-access`: takes connections and passes requests on.
 //!
-//! Nothing is served yet. The config's section `proxy` is checked for its shape and a
-//! warning says that it is not in force.
-//!
-//! Must not know the collector: what it routes by comes to it as a snapshot of the model.
+//! Must not know the collector: what it routes by comes to it as values of the model.
+
+pub mod endpoint;
+pub mod request;
+pub mod route;
+pub mod run;
+pub mod serve;
+pub mod telemetry;
+pub mod tls;
+pub mod upstream;

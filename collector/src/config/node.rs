@@ -145,6 +145,14 @@ impl Node {
         &self.place.0
     }
 
+    /// The item with this number, if this is a list which has it.
+    pub fn item(&self, number: usize) -> Option<&Node> {
+        match &self.value {
+            Value::List(items) => items.get(number),
+            Value::Scalar(_) | Value::Map(_) => None,
+        }
+    }
+
     /// The value under a key, if this is a map which has it.
     pub fn get(&self, key: &str) -> Option<&Node> {
         let entry = self.entries().iter().find(|entry| &*entry.key == key)?;

@@ -10,7 +10,8 @@ use super::history::History;
 use super::maintenance::Written;
 use super::notify::Notify;
 use super::probe_policy::ProbePolicy;
-use super::sections::{Api, Defaults, Proxy};
+use super::proxy::Proxy;
+use super::sections::{Api, Defaults};
 use super::target::{COMMON, Common, MAX_TARGETS};
 use crate::kinds::{KINDS, Kind};
 

@@ -15,7 +15,7 @@ use super::access::{RateLimit, Tls, Token};
 use super::duration::Span;
 use super::suggest::shown;
 use super::target::Schedule;
-use crate::secret::{Secret, SecretUrl};
+use crate::secret::Secret;
 
 /// The top-level keys.
 pub(super) const KEYS: &[&str] = &[
@@ -118,39 +118,8 @@ impl Defaults {
     }
 }
 
-/// The ingress proxy.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[expect(
-    dead_code,
-    reason = "read for its shape and its schema; the proxy reads the node itself"
-)]
-pub struct Proxy {
-    /// Address and port.
-    #[serde(deserialize_with = "address")]
-    #[schemars(with = "String", extend("examples" = ["127.0.0.1:8081"]))]
-    listen: SocketAddr,
-    /// Which requests go where; the first that fits.
-    #[serde(default)]
-    routes: Vec<Route>,
-}
-
-/// Requests that go to one upstream.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "read for its shape and its schema")]
-pub struct Route {
-    /// Host name, or `*` for any.
-    host: String,
-    /// Path prefix.
-    #[serde(default)]
-    path: Option<String>,
-    /// `http://HOST:PORT`, `https://HOST:PORT` or `service://NAMESPACE/NAME:PORT`.
-    upstream: SecretUrl,
-}
-
 /// An address with its port, or what to write instead.
-fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+pub(super) fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
     let text = String::deserialize(deserializer)?;
     text.parse().map_err(|_| {
         let shown = shown(&text);

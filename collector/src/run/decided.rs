@@ -3,6 +3,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use comind_model::ingress::Ingress;
 use tokio::sync::watch;
 
 use crate::access::gate::Gate;
@@ -25,6 +26,8 @@ pub struct Decided {
     pub terms: watch::Receiver<Arc<Terms>>,
     /// Who is let in.
     pub gate: watch::Receiver<Arc<Gate>>,
+    /// What the ingress proxy is told.
+    pub proxy: watch::Receiver<Option<Arc<Ingress>>>,
 }
 
 /// Writes it.
@@ -36,6 +39,7 @@ pub struct Decider {
     wishes: watch::Sender<Arc<Wishes>>,
     terms: watch::Sender<Arc<Terms>>,
     gate: watch::Sender<Arc<Gate>>,
+    proxy: watch::Sender<Option<Arc<Ingress>>>,
 }
 
 /// Maintenance by the config, and that which somebody began.
@@ -68,12 +72,14 @@ impl Decider {
         let (terms, terms_reader) = watch::channel(Arc::new(terms(config, all)));
         let gate = Gate::new(config.access.clone())?;
         let (gate, gate_reader) = watch::channel(Arc::new(gate));
+        let (proxy, proxy_reader) = watch::channel(config.proxy.clone());
         let decided = Decided {
             policy: policy_reader,
             compat: compat_reader,
             wishes: wishes_reader,
             terms: terms_reader,
             gate: gate_reader,
+            proxy: proxy_reader,
         };
         let decider = Self {
             planned: Arc::new(Mutex::new(planned)),
@@ -82,6 +88,7 @@ impl Decider {
             wishes,
             terms,
             gate,
+            proxy,
         };
         Ok((decider, decided))
     }
@@ -96,6 +103,7 @@ impl Decider {
         self.compat.send_replace(config.compat_metrics);
         self.terms
             .send_replace(Arc::new(terms(config, all.clone())));
+        self.proxy.send_replace(config.proxy.clone());
         match Gate::new(config.access.clone()) {
             Ok(gate) => drop(self.gate.send_replace(Arc::new(gate))),
             Err(error) => tracing::error!("the gate before stays in force: {error}"),

@@ -1,0 +1,454 @@
+//! What the ingress proxy is told: listeners, routes, upstreams, limits. Values that have been
+//! checked; whoever reads a config or a cluster makes them, the proxy obeys them.
+//! Must not know where they come from, nor how a request is carried.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Everything that the proxy is told at once.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ingress {
+    /// Plain HTTP/1.1 and HTTP/2 without TLS.
+    pub listen: Vec<SocketAddr>,
+    /// HTTP/1.1 and HTTP/2 over TLS.
+    pub listen_tls: Vec<SocketAddr>,
+    /// Certificates to show there.
+    pub tls: Tls,
+    /// Threads that carry requests; one a core where 0.
+    pub workers: usize,
+    /// Where requests go.
+    pub routes: Vec<Route>,
+    /// Whose forwarded headers and PROXY headers are believed.
+    pub trusted: Vec<Cidr>,
+    /// Each connection begins with a PROXY header; only trusted peers may connect.
+    pub proxy_protocol: bool,
+    /// What one client may use.
+    pub limits: Limits,
+    /// How long is waited for clients.
+    pub patience: Patience,
+    /// How long a drain may take.
+    pub drain: Duration,
+    /// What is logged of requests.
+    pub access_log: AccessLog,
+    /// Ingress objects of a cluster, where they are wanted.
+    pub kubernetes: Option<Controller>,
+}
+
+/// The certificates that the proxy shows, and whose it accepts.
+#[derive(Clone, Default, PartialEq)]
+pub struct Tls {
+    /// The first is shown to whoever asks for a name that none has.
+    pub certificates: Vec<Certificate>,
+    /// PEM of who signs clients' certificates; then all must show one.
+    pub client_authorities: Option<Arc<[u8]>>,
+    /// Names without a certificate get one of an authority of our own, kept in this folder.
+    pub own_authority: Option<std::path::PathBuf>,
+}
+
+impl std::fmt::Debug for Tls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let count = self.certificates.len();
+        write!(f, "Tls({count} certificates)")
+    }
+}
+
+/// A certificate with its key. Which names it is for stands in it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Certificate {
+    /// PEM: the certificate, then those between it and its authority.
+    pub chain: Arc<[u8]>,
+    /// PEM.
+    pub key: Arc<[u8]>,
+    /// For messages: a file or an object.
+    pub source: Arc<str>,
+}
+
+impl std::fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Certificate({})", self.source)
+    }
+}
+
+/// A range of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Cidr {
+    address: u128,
+    mask: u128,
+}
+
+/// All addresses as numbers, those of version 4 where version 6 maps them.
+fn number(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(address) => u128::from(address.to_ipv6_mapped()),
+        IpAddr::V6(address) => u128::from(address),
+    }
+}
+
+impl Cidr {
+    /// Whether it holds the address.
+    pub fn holds(&self, address: IpAddr) -> bool {
+        number(address) & self.mask == self.address
+    }
+}
+
+impl std::str::FromStr for Cidr {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bad = || format!("`{text}` is no range of addresses; write 10.0.0.0/8 or ::1");
+        let (address, bits) = match text.split_once('/') {
+            Some((address, bits)) => (address, Some(bits)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().map_err(|_| bad())?;
+        let width = if address.is_ipv4() { 32 } else { 128 };
+        let bits = match bits {
+            Some(bits) => bits.parse::<u32>().map_err(|_| bad())?,
+            None => width,
+        };
+        if bits > width {
+            return Err(bad());
+        }
+        let free = width - bits;
+        let mask = u128::MAX.checked_shl(free).unwrap_or(0);
+        let address = number(address) & mask;
+        Ok(Self { address, mask })
+    }
+}
+
+/// Requests of one kind, and what becomes of them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Route {
+    /// Its name in metrics and logs, and in the header `x-comind-route` for whoever asks.
+    pub name: Arc<str>,
+    /// The hosts that it is for.
+    pub host: Host,
+    /// The paths that it is for.
+    pub path: Path,
+    /// Headers that a request must have, each with this value.
+    pub headers: Vec<(String, String)>,
+    /// Only these clients; all where empty.
+    pub allow: Vec<Cidr>,
+    /// Plain HTTP is answered with a redirect to HTTPS.
+    pub https_only: bool,
+    /// `Strict-Transport-Security` for so long, on answers over TLS.
+    pub hsts: Option<Duration>,
+    /// The largest body of a request in bytes; unlimited where none.
+    pub body_limit: Option<u64>,
+    /// What becomes of the request.
+    pub action: Action,
+}
+
+/// The hosts of a route.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Host {
+    /// All.
+    Any,
+    /// This one; lower case.
+    Exact(String),
+    /// `*.example.org` is kept as `.example.org`: hosts with exactly one more label in front.
+    Wildcard(String),
+}
+
+impl std::str::FromStr for Host {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let name = text.to_ascii_lowercase();
+        if name == "*" {
+            return Ok(Self::Any);
+        }
+        let (wildcard, rest) = match name.strip_prefix("*.") {
+            Some(rest) => (true, rest),
+            None => (false, name.as_str()),
+        };
+        let good = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:[]".contains(&byte);
+        if rest.is_empty() || rest.starts_with('.') || !rest.bytes().all(good) {
+            return Err(format!(
+                "`{text}` is no host; write app.example.org, *.example.org or *"
+            ));
+        }
+        Ok(match wildcard {
+            true => Self::Wildcard(format!(".{rest}")),
+            false => Self::Exact(rest.to_owned()),
+        })
+    }
+}
+
+/// The paths of a route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Path {
+    /// This one and those below it: `/a` is for `/a`, `/a/` and `/a/b`, not for `/ab`.
+    Prefix(String),
+    /// This one alone.
+    Exact(String),
+    /// Those that a regular expression matches from their beginning.
+    Regex(String),
+}
+
+impl Path {
+    /// As it was written.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Prefix(path) | Self::Exact(path) | Self::Regex(path) => path,
+        }
+    }
+}
+
+/// What becomes of a request.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// It is passed on.
+    Forward(Box<Forward>),
+    /// It is sent elsewhere.
+    Redirect {
+        /// `Location`; a path, or a URL. `$path` in it stands for the path and query asked for.
+        to: String,
+        /// 301, 302, 303, 307 or 308.
+        status: u16,
+    },
+    /// It is answered here.
+    Respond {
+        /// The status.
+        status: u16,
+        /// Sent as `text/plain`.
+        body: Arc<str>,
+    },
+}
+
+/// How a request is passed on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Forward {
+    /// To whom.
+    pub upstream: Upstream,
+    /// What is changed on the way.
+    pub rewrite: Rewrite,
+    /// How long is waited for the upstream.
+    pub timeouts: Timeouts,
+}
+
+/// What is changed of a request and its answer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Rewrite {
+    /// What takes the place of the route's path; `$1`, … where that is a regular expression.
+    pub path: Option<String>,
+    /// `Host` for the upstream; the client's where none.
+    pub host: Option<String>,
+    /// Set on the request, in place of what it has.
+    pub request_set: Vec<(String, String)>,
+    /// Taken from the request.
+    pub request_remove: Vec<String>,
+    /// Set on the answer, in place of what it has.
+    pub response_set: Vec<(String, String)>,
+    /// Taken from the answer.
+    pub response_remove: Vec<String>,
+}
+
+/// Several places that do the same work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upstream {
+    /// What is spoken there.
+    pub protocol: Protocol,
+    /// Where.
+    pub endpoints: Vec<Endpoint>,
+    /// About TLS, where it is spoken.
+    pub tls: UpstreamTls,
+    /// Each connection begins with a PROXY header of this version (1 or 2).
+    pub send_proxy: Option<u8>,
+    /// What `Retry-After` and errors say where there is no endpoint.
+    pub lack: Option<Arc<str>>,
+}
+
+/// What an upstream speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    Http,
+    /// HTTP/2 without TLS, known beforehand (gRPC).
+    H2c,
+    /// TLS; HTTP/2 where the upstream takes it, else HTTP/1.1.
+    Https,
+}
+
+/// One place of an upstream.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Endpoint {
+    /// A name or an address, without brackets.
+    pub host: Arc<str>,
+    /// Port.
+    pub port: u16,
+    /// Its share beside the others; 0 gets nothing.
+    pub weight: u32,
+    /// The target of the collector that watches it.
+    pub target: Option<Arc<str>>,
+}
+
+/// TLS towards an upstream.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct UpstreamTls {
+    /// PEM of its authority; the system's where none.
+    pub authority: Option<Arc<[u8]>>,
+    /// The name that its certificate must have; its host where none.
+    pub name: Option<Arc<str>>,
+    /// Whatever it shows is good.
+    pub insecure: bool,
+}
+
+/// How long is waited for an upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// For a connection, TLS included.
+    pub connect: Duration,
+    /// For the head of an answer to a plain request. Streams of events and gRPC calls may be
+    /// silent for as long as `stream_idle`.
+    pub first_byte: Duration,
+    /// Between two pieces of a body.
+    pub idle: Duration,
+    /// Between two pieces of a stream of events, a gRPC call or an upgraded connection.
+    pub stream_idle: Duration,
+    /// For all of a plain request and its answer; none is for ever.
+    pub total: Option<Duration>,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(2),
+            first_byte: Duration::from_secs(60),
+            idle: Duration::from_secs(60),
+            stream_idle: Duration::from_secs(3600),
+            total: None,
+        }
+    }
+}
+
+/// How long is waited for a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// For TLS and PROXY headers.
+    pub handshake: Duration,
+    /// From the first byte of a head to its last.
+    pub head: Duration,
+    /// Between two pieces of a body.
+    pub body: Duration,
+    /// Between two requests.
+    pub idle: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            handshake: Duration::from_secs(5),
+            head: Duration::from_secs(10),
+            body: Duration::from_secs(30),
+            idle: Duration::from_secs(75),
+        }
+    }
+}
+
+/// What one client, and all together, may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Open connections, all together.
+    pub connections: usize,
+    /// Open connections of one client address.
+    pub connections_per_client: usize,
+    /// Requests a second of one client address; unlimited where none.
+    pub requests_per_second: Option<u32>,
+    /// Requests at once of one client address after a rest.
+    pub burst: u32,
+    /// The head of a request, in bytes.
+    pub head_bytes: usize,
+    /// The body of a request, in bytes, where a route says nothing.
+    pub body_bytes: Option<u64>,
+    /// Requests under way on one HTTP/2 connection.
+    pub streams: u32,
+    /// Connections to one endpoint, a worker.
+    pub upstream_connections: usize,
+    /// Requests that wait for one of those, a worker.
+    pub pending: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 20_000,
+            connections_per_client: 20_000,
+            requests_per_second: None,
+            burst: 100,
+            head_bytes: 32 * 1024,
+            body_bytes: None,
+            streams: 128,
+            upstream_connections: 512,
+            pending: 1024,
+        }
+    }
+}
+
+/// What is logged of requests.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AccessLog {
+    /// Its form.
+    pub form: LogForm,
+    /// The share of requests that is logged, from 0 to 1. Failed ones are always logged.
+    pub sample: f64,
+}
+
+/// The form of an access log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogForm {
+    /// None is kept.
+    #[default]
+    Off,
+    /// A JSON object a line.
+    Json,
+    /// The common log format, with referrer, agent and duration.
+    Common,
+}
+
+/// Which Ingress objects are obeyed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Controller {
+    /// A kubeconfig; without one, the service account of the pod.
+    pub kubeconfig: Option<std::path::PathBuf>,
+    /// Only in these namespaces; in all where empty.
+    pub namespaces: Vec<String>,
+    /// The classes that are ours.
+    pub classes: Vec<String>,
+    /// Addresses or names that are written into their status.
+    pub status: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_hold_what_is_in_them() {
+        let holds = |range: &str, address: &str| {
+            let range: Cidr = range.parse().unwrap();
+            range.holds(address.parse().unwrap())
+        };
+        assert!(holds("10.0.0.0/8", "10.255.0.1"));
+        assert!(!holds("10.0.0.0/8", "11.0.0.1"));
+        assert!(holds("10.1.2.3", "10.1.2.3") && !holds("10.1.2.3", "10.1.2.4"));
+        assert!(holds("0.0.0.0/0", "192.0.2.1") && !holds("0.0.0.0/0", "::1"));
+        assert!(holds("::/0", "192.0.2.1") && holds("fd00::/8", "fd12::1"));
+        // An address of version 4 that came in over version 6 is the same client.
+        assert!(holds("10.0.0.0/8", "::ffff:10.0.0.1"));
+        for bad in ["", "10.0.0.0/33", "::/129", "10.0.0/8", "x", "10.0.0.0/-1"] {
+            assert!(bad.parse::<Cidr>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn hosts_are_read() {
+        assert_eq!("*".parse(), Ok(Host::Any));
+        assert_eq!("*.A.b".parse(), Ok(Host::Wildcard(".a.b".to_owned())));
+        assert_eq!("Web".parse(), Ok(Host::Exact("web".to_owned())));
+        for bad in ["", "*.", "a b", "a/b", "a*"] {
+            assert!(bad.parse::<Host>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,478 @@
+//! Passes a request on, tries again where that is safe, and hands the answer back.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::header::{CONNECTION, HOST, HeaderName, HeaderValue, UPGRADE};
+use http::request::Parts;
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+
+use super::body::{Held, ReplyBody, RequestBody};
+use super::class::Class;
+use super::flight::Flight;
+use super::handle::{Reply, too_large};
+use super::hop;
+use super::problem::{Problem, Who};
+use super::upgrade::{self, Ends};
+use crate::endpoint::{self, Endpoint};
+use crate::route::compile::Plan;
+use crate::serve::connection::Conn;
+use crate::serve::worker::Worker;
+use crate::telemetry::meter::RouteMeter;
+use crate::upstream::failure::Failure;
+use crate::upstream::pool::{Leased, Want};
+
+/// At most so many are asked for one request.
+const ATTEMPTS: u32 = 3;
+
+/// Whoever sends it is told how its request went.
+const DEBUG: HeaderName = HeaderName::from_static("x-comind-debug");
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+const SHOWN_UPSTREAM: HeaderName = HeaderName::from_static("x-comind-upstream");
+const SHOWN_ROUTE: HeaderName = HeaderName::from_static("x-comind-route");
+
+/// A request, apart from its head and body.
+pub struct Call<'a> {
+    /// Whose.
+    pub worker: &'a Rc<Worker>,
+    /// From where.
+    pub conn: &'a Rc<Conn>,
+    /// How it is passed on.
+    pub plan: &'a Plan,
+    /// Where it is counted.
+    pub meter: &'a Arc<RouteMeter>,
+    /// What kind of stream it begins.
+    pub class: Class,
+    /// `Host` for the upstream.
+    pub host: Option<HeaderValue>,
+    /// Path and query for the upstream.
+    pub path: PathAndQuery,
+    /// What it wants to become.
+    pub wish: Option<HeaderValue>,
+    /// The client's side of that.
+    pub upgrade: Option<OnUpgrade>,
+}
+
+/// An answer with where it came from.
+struct Answer {
+    response: Response<Incoming>,
+    held: Option<Held>,
+    endpoint: Arc<Endpoint>,
+    /// From the beginning to a connection, and to the head of the answer.
+    connected: Duration,
+    answered: Duration,
+}
+
+/// The request when nothing of it was sent.
+type Unsent = Option<(Parts, RequestBody)>;
+
+/// Passes it on.
+///
+/// # Errors
+/// What to tell the client, with its flight.
+pub async fn forward(
+    mut call: Call<'_>,
+    head: Parts,
+    body: RequestBody,
+    mut flight: Box<Flight>,
+) -> Result<Reply, (Box<Flight>, Problem)> {
+    let debug = head.headers.contains_key(DEBUG);
+    let total = call.plan.timeouts.total.filter(|_| !call.class.is_stream());
+    let asking = call.ask(head, body, &mut flight);
+    let asked = match total {
+        Some(limit) => tokio::time::timeout(limit, asking)
+            .await
+            .unwrap_or(Err(Failure::Total(limit))),
+        None => asking.await,
+    };
+    match asked {
+        Ok(answer) => {
+            flight.endpoint = Some(answer.endpoint.clone());
+            call.hand_back(answer, flight, debug)
+        }
+        Err(failure) => {
+            let problem = call.problem(&failure, &flight);
+            Err((flight, problem))
+        }
+    }
+}
+
+impl Call<'_> {
+    async fn ask(
+        &mut self,
+        head: Parts,
+        body: RequestBody,
+        flight: &mut Flight,
+    ) -> Result<Answer, Failure> {
+        self.plan.budget.request();
+        // A body that is on its way cannot be sent twice, and neither should what changes things.
+        let safe = body.is_none() && is_safe(&head.method);
+        let mut unsent = (head, body);
+        let (mut but, mut fresh) = (None, false);
+        for attempt in 1.. {
+            let (head, body) = unsent;
+            let spare = (safe && attempt < ATTEMPTS).then(|| head.clone());
+            let Some(endpoint) = self.choose(but) else {
+                return Err(Failure::NoEndpoint(self.plan.lack.clone()));
+            };
+            endpoint.begins();
+            let counted = InFlight(&endpoint);
+            let (failure, left) = match self.once(&endpoint, fresh, head, body, flight).await {
+                Ok(answer) => {
+                    // The flight takes over.
+                    std::mem::forget(counted);
+                    return Ok(answer);
+                }
+                Err(failed) => failed,
+            };
+            drop(counted);
+            self.note(&endpoint, &failure);
+            let again = match left {
+                Some(left) if failure.is_unsent() => Some(left),
+                _ => spare
+                    .filter(|_| failure.is_worth_another())
+                    .map(|head| (head, RequestBody::empty())),
+            };
+            let Some(again) = again.filter(|_| attempt < ATTEMPTS && self.plan.budget.retry())
+            else {
+                return Err(failure);
+            };
+            self.meter.retries();
+            // Where the connection was an old one, the endpoint may be well.
+            fresh = true;
+            but = (self.plan.endpoints.len() > 1).then_some(endpoint.id);
+            unsent = again;
+        }
+        Err(Failure::NoEndpoint(None))
+    }
+
+    fn choose(&self, but: Option<u64>) -> Option<Arc<Endpoint>> {
+        let now = self.worker.shared.clock.millis();
+        let draw = |below| self.worker.random() as u64 % below;
+        endpoint::choose(&self.plan.endpoints, but, now, draw).cloned()
+    }
+
+    fn note(&self, endpoint: &Endpoint, failure: &Failure) {
+        self.meter.upstream_failed(failure.as_str());
+        if failure.blames_endpoint() && endpoint.failed(self.worker.shared.clock.millis()) {
+            let place = format!("{}:{}", endpoint.host, endpoint.port);
+            tracing::warn!(
+                route = &*self.meter.name,
+                endpoint = place,
+                "set aside after failures in a row: {failure}"
+            );
+        }
+    }
+
+    /// One try at one endpoint.
+    async fn once(
+        &self,
+        endpoint: &Arc<Endpoint>,
+        fresh: bool,
+        head: Parts,
+        body: RequestBody,
+        flight: &Flight,
+    ) -> Result<Answer, (Failure, Unsent)> {
+        let begun = Instant::now();
+        let want = Want {
+            upgrade: self.wish.is_some(),
+            fresh,
+            connect: self.plan.timeouts.connect,
+        };
+        let client = (self.conn.identity.peer, self.conn.identity.local);
+        let leased = self
+            .worker
+            .pool
+            .get(endpoint, &self.plan.manner, client, want)
+            .await;
+        let (leased, _) = match leased {
+            Ok(leased) => leased,
+            Err(failure) => return Err((failure, Some((head, body)))),
+        };
+        let connected = begun.elapsed();
+        let streams = !body.is_none();
+        let (sent, held) = match leased {
+            Leased::Http1(mut sender, lease) => {
+                let request = self.for_http1(head, body);
+                let sent = self
+                    .wait(sender.try_send_request(request), streams, flight)
+                    .await;
+                (sent.map_err(of_http1), Some(Held { sender, lease }))
+            }
+            Leased::Http2(mut sender) => {
+                let request = self.for_http2(head, body, endpoint);
+                let sent = self
+                    .wait(sender.try_send_request(request), streams, flight)
+                    .await;
+                (sent.map_err(of_http1), None)
+            }
+        };
+        let response = sent?;
+        let answered = begun.elapsed();
+        match response.status() {
+            StatusCode::BAD_GATEWAY
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::GATEWAY_TIMEOUT => {
+                endpoint.failed(self.worker.shared.clock.millis());
+            }
+            _ => endpoint.answered(answered),
+        }
+        Ok(Answer {
+            response,
+            held,
+            endpoint: endpoint.clone(),
+            connected,
+            answered,
+        })
+    }
+
+    /// Waits for the head of an answer; while a body is on its way, for as long as it moves.
+    async fn wait<E>(
+        &self,
+        sending: impl Future<Output = Result<Response<Incoming>, E>>,
+        streams: bool,
+        flight: &Flight,
+    ) -> Result<Response<Incoming>, Late<E>> {
+        let timeouts = &self.plan.timeouts;
+        let limit = match self.class.is_stream() {
+            true => timeouts.stream_idle,
+            false => timeouts.first_byte,
+        };
+        let mut sending = std::pin::pin!(sending);
+        loop {
+            let before = flight.told.so_far();
+            match tokio::time::timeout(limit, sending.as_mut()).await {
+                Ok(sent) => return sent.map_err(Late::Failed),
+                Err(_) if streams && flight.told.so_far() > before => {}
+                Err(_) => return Err(Late::Silent(limit)),
+            }
+        }
+    }
+
+    fn for_http1(&self, mut head: Parts, body: RequestBody) -> Request<RequestBody> {
+        head.uri = Uri::from(self.path.clone());
+        head.version = Version::HTTP_11;
+        if let Some(host) = &self.host {
+            head.headers.insert(HOST, host.clone());
+        }
+        if let Some(wish) = &self.wish {
+            head.headers
+                .insert(CONNECTION, HeaderValue::from_static("upgrade"));
+            head.headers.insert(UPGRADE, wish.clone());
+        }
+        Request::from_parts(head, body)
+    }
+
+    fn for_http2(
+        &self,
+        mut head: Parts,
+        body: RequestBody,
+        endpoint: &Endpoint,
+    ) -> Request<RequestBody> {
+        head.headers.remove(HOST);
+        let mut uri = http::uri::Parts::default();
+        uri.scheme = Some(match self.plan.manner.tls {
+            Some(_) => Scheme::HTTPS,
+            None => Scheme::HTTP,
+        });
+        let host = self
+            .host
+            .as_ref()
+            .and_then(|host| Authority::try_from(host.as_bytes()).ok());
+        uri.authority =
+            host.or_else(|| format!("{}:{}", endpoint.host, endpoint.port).parse().ok());
+        uri.path_and_query = Some(self.path.clone());
+        head.uri = Uri::from_parts(uri).unwrap_or_default();
+        head.version = Version::HTTP_2;
+        Request::from_parts(head, body)
+    }
+
+    fn hand_back(
+        &mut self,
+        answer: Answer,
+        mut flight: Box<Flight>,
+        debug: bool,
+    ) -> Result<Reply, (Box<Flight>, Problem)> {
+        let Answer {
+            mut response,
+            held,
+            endpoint,
+            connected,
+            answered,
+        } = answer;
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return self.switch(response, flight);
+        }
+        hop::strip_response(response.headers_mut());
+        let class = self.class.with_answer(response.headers());
+        let idle = match class.is_stream() {
+            true => self.plan.timeouts.stream_idle,
+            false => self.plan.timeouts.idle,
+        };
+        self.change(response.headers_mut());
+        if debug {
+            show(
+                response.headers_mut(),
+                &self.meter.name,
+                &endpoint,
+                (connected, answered),
+            );
+        }
+        flight.status = response.status().as_u16();
+        let (mut head, body) = response.into_parts();
+        head.version = Version::HTTP_11;
+        Ok(Response::from_parts(
+            head,
+            ReplyBody::upstream(body, held, idle, flight),
+        ))
+    }
+
+    fn change(&self, headers: &mut HeaderMap) {
+        for name in &self.plan.response_remove {
+            headers.remove(name);
+        }
+        for (name, value) in &self.plan.response_set {
+            headers.insert(name, value.clone());
+        }
+    }
+
+    /// The upstream has switched: from now on bytes are carried, whatever they are.
+    fn switch(
+        &mut self,
+        mut response: Response<Incoming>,
+        mut flight: Box<Flight>,
+    ) -> Result<Reply, (Box<Flight>, Problem)> {
+        let taken = response.headers().get(UPGRADE);
+        let wished = self.wish.as_ref().map(HeaderValue::as_bytes);
+        let agreed = matches!((taken, wished), (Some(taken), Some(wish)) if taken.as_bytes().eq_ignore_ascii_case(wish));
+        let (true, Some(client)) = (agreed, self.upgrade.take()) else {
+            let failure = Failure::Upgrade("it switched to what was not asked for".to_owned());
+            let problem = self.problem(&failure, &flight);
+            return Err((flight, problem));
+        };
+        let upstream = hyper::upgrade::on(&mut response);
+        let ends = Ends { client, upstream };
+        upgrade::carry(
+            self.worker,
+            self.conn,
+            self.meter,
+            ends,
+            self.plan.timeouts.stream_idle,
+        );
+        hop::strip_response(response.headers_mut());
+        self.change(response.headers_mut());
+        flight.status = response.status().as_u16();
+        let (mut head, _) = response.into_parts();
+        head.headers
+            .insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        if let Some(wish) = self.wish.take() {
+            head.headers.insert(UPGRADE, wish);
+        }
+        Ok(Response::from_parts(head, ReplyBody::whole("", flight)))
+    }
+
+    fn problem(&self, failure: &Failure, flight: &Flight) -> Problem {
+        match flight.told.fault() {
+            Some("body_too_large") => {
+                return too_large(
+                    self.worker
+                        .current()
+                        .terms
+                        .limits
+                        .body_bytes
+                        .unwrap_or_default(),
+                );
+            }
+            Some(what) => {
+                let text = "the request's body did not come to its end".to_owned();
+                let status = StatusCode::REQUEST_TIMEOUT;
+                return Problem {
+                    status,
+                    who: Who::Client,
+                    what,
+                    text,
+                    retry_after: None,
+                };
+            }
+            None => {}
+        }
+        let who = match failure {
+            Failure::Full | Failure::FullTimeout(_) | Failure::NoEndpoint(_) => Who::Proxy,
+            _ => Who::Upstream,
+        };
+        Problem {
+            status: failure.status(),
+            who,
+            what: failure.as_str(),
+            text: format!("{}: {failure}", self.meter.name),
+            retry_after: failure.retry_after(),
+        }
+    }
+}
+
+/// Asked twice it does what it does once, and changes nothing that matters (RFC 9110, section 9.2.1).
+fn is_safe(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+}
+
+/// An endpoint's request under way, until the flight takes over.
+struct InFlight<'a>(&'a Endpoint);
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.ends();
+    }
+}
+
+/// No head of an answer.
+enum Late<E> {
+    Failed(E),
+    Silent(Duration),
+}
+
+type SendError = hyper::client::conn::TrySendError<Request<RequestBody>>;
+
+fn of_http1(late: Late<SendError>) -> (Failure, Unsent) {
+    let mut error = match late {
+        Late::Silent(limit) => return (Failure::FirstByte(limit), None),
+        Late::Failed(error) => error,
+    };
+    let unsent = error.take_message().map(Request::into_parts);
+    let error = error.into_error();
+    let told = std::error::Error::source(&error)
+        .map_or_else(|| error.to_string(), |source| format!("{error}: {source}"));
+    let failure = match unsent {
+        Some(_) => Failure::NotSent(told),
+        None if error.is_parse() => Failure::Protocol(told),
+        None => Failure::Closed(told),
+    };
+    (failure, unsent)
+}
+
+fn show(
+    headers: &mut HeaderMap,
+    route: &str,
+    endpoint: &Endpoint,
+    (connected, answered): (Duration, Duration),
+) {
+    let millis = |duration: Duration| duration.as_secs_f64() * 1000.0;
+    let timing = format!(
+        "connect;dur={:.2}, upstream;dur={:.2}",
+        millis(connected),
+        millis(answered - connected)
+    );
+    let place = format!("{}:{}", endpoint.host, endpoint.port);
+    for (name, text) in [
+        (SERVER_TIMING, timing.as_str()),
+        (SHOWN_UPSTREAM, &place),
+        (SHOWN_ROUTE, route),
+    ] {
+        if let Ok(value) = HeaderValue::from_str(text) {
+            headers.insert(name, value);
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! From routes as they are given to routes as they are obeyed: names and values made once, not
+//! for each request. Endpoints and meters go on from the table before, so that a reload forgets
+//! nothing and closes nothing.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+
+use comind_model::ingress::{
+    Action, Cidr, Forward, Host, Path, Protocol, Rewrite, Route, Timeouts, Upstream,
+};
+use http::{HeaderName, HeaderValue, StatusCode};
+use regex::Regex;
+
+use super::table::Table;
+use crate::endpoint::{Endpoint, Weighted};
+use crate::telemetry::meter::RouteMeter;
+use crate::upstream::budget::Budget;
+use crate::upstream::dial::Manner;
+use crate::upstream::tls::ClientTls;
+
+/// A regular expression takes at most so much memory.
+const REGEX_BYTES: usize = 1024 * 1024;
+
+/// A route, ready.
+#[derive(Debug)]
+pub struct Compiled {
+    /// The hosts that it is for.
+    pub host: Host,
+    /// The paths that it is for.
+    pub path: Matcher,
+    /// The headers that a request must have.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Only these clients; all where empty.
+    pub allow: Vec<Cidr>,
+    /// Plain HTTP is answered with a redirect.
+    pub https_only: bool,
+    /// `Strict-Transport-Security`.
+    pub hsts: Option<HeaderValue>,
+    /// The largest body of a request in bytes.
+    pub body_limit: Option<u64>,
+    /// What becomes of the request.
+    pub doing: Doing,
+    /// Where it is counted.
+    pub meter: Arc<RouteMeter>,
+}
+
+/// The paths of a route.
+#[derive(Debug)]
+pub enum Matcher {
+    /// Without a slash at its end.
+    Prefix(String),
+    /// As it is.
+    Exact(String),
+    /// Begins with `^`.
+    Regex(Regex),
+}
+
+/// What becomes of a request.
+#[derive(Debug)]
+pub enum Doing {
+    /// It is passed on.
+    Forward(Box<Plan>),
+    /// It is sent elsewhere.
+    Redirect {
+        /// With `$path` for what was asked.
+        to: String,
+        /// The status.
+        status: StatusCode,
+    },
+    /// It is answered here.
+    Respond {
+        /// The status.
+        status: StatusCode,
+        /// The text.
+        body: Arc<str>,
+    },
+}
+
+/// How a request is passed on.
+#[derive(Debug)]
+pub struct Plan {
+    /// To whom.
+    pub endpoints: Vec<Weighted>,
+    /// Why there may be nobody.
+    pub lack: Option<Arc<str>>,
+    /// How they are talked to.
+    pub manner: Manner,
+    /// How long is waited.
+    pub timeouts: Timeouts,
+    /// Retries.
+    pub budget: Arc<Budget>,
+    /// What takes the place of the route's path.
+    pub path: Option<String>,
+    /// `Host` for the upstream.
+    pub host: Option<HeaderValue>,
+    /// Set on the request.
+    pub request_set: Vec<(HeaderName, HeaderValue)>,
+    /// Taken from the request.
+    pub request_remove: Vec<HeaderName>,
+    /// Set on the answer.
+    pub response_set: Vec<(HeaderName, HeaderValue)>,
+    /// Taken from the answer.
+    pub response_remove: Vec<HeaderName>,
+}
+
+/// Endpoints are the same when all of this is.
+type Identity = (Upstream, usize);
+
+/// Compiles, and remembers what goes on from table to table.
+#[derive(Debug, Default)]
+pub struct Compiler {
+    endpoints: Vec<(Identity, Weak<Endpoint>)>,
+    budgets: HashMap<Arc<str>, Arc<Budget>>,
+    meters: HashMap<Arc<str>, Arc<RouteMeter>>,
+    next: u64,
+}
+
+impl Compiler {
+    /// A table of those routes that are usable, and what is wrong with the others.
+    pub fn compile(&mut self, routes: &[Route]) -> (Table, Vec<String>) {
+        let mut problems = Vec::new();
+        let mut compiled = Vec::new();
+        let before = std::mem::take(&mut self.meters);
+        for route in routes {
+            let meter = self.meters.entry(route.name.clone()).or_insert_with(|| {
+                let known = before.get(&route.name).cloned();
+                known.unwrap_or_else(|| Arc::new(RouteMeter::new(route.name.clone())))
+            });
+            let meter = meter.clone();
+            match self.route(route, meter) {
+                Ok(route) => compiled.push(Arc::new(route)),
+                Err(problem) => problems.push(format!("route `{}`: {problem}", route.name)),
+            }
+        }
+        self.endpoints
+            .retain(|(_, endpoint)| endpoint.strong_count() > 0);
+        let names: Vec<_> = self.meters.keys().cloned().collect();
+        self.budgets.retain(|name, _| names.contains(name));
+        (Table::new(compiled), problems)
+    }
+
+    fn route(&mut self, route: &Route, meter: Arc<RouteMeter>) -> Result<Compiled, String> {
+        Ok(Compiled {
+            host: route.host.clone(),
+            path: matcher(&route.path)?,
+            headers: pairs(&route.headers)?,
+            allow: route.allow.clone(),
+            https_only: route.https_only,
+            hsts: match route.hsts {
+                Some(age) => Some(value(&format!("max-age={}", age.as_secs()))?),
+                None => None,
+            },
+            body_limit: route.body_limit,
+            doing: match &route.action {
+                Action::Forward(forward) => {
+                    Doing::Forward(Box::new(self.plan(&route.name, forward)?))
+                }
+                Action::Redirect { to, status } => Doing::Redirect {
+                    to: to.clone(),
+                    status: self::status(*status)?,
+                },
+                Action::Respond { status, body } => Doing::Respond {
+                    status: self::status(*status)?,
+                    body: body.clone(),
+                },
+            },
+            meter,
+        })
+    }
+
+    fn plan(&mut self, name: &Arc<str>, forward: &Forward) -> Result<Plan, String> {
+        let Rewrite {
+            path,
+            host,
+            request_set,
+            request_remove,
+            response_set,
+            response_remove,
+        } = &forward.rewrite;
+        let upstream = &forward.upstream;
+        Ok(Plan {
+            endpoints: self.endpoints_of(upstream),
+            lack: upstream.lack.clone(),
+            manner: Manner {
+                protocol: upstream.protocol,
+                tls: match upstream.protocol {
+                    Protocol::Https => Some(ClientTls::new(&upstream.tls)?),
+                    Protocol::Http | Protocol::H2c => None,
+                },
+                tls_name: upstream.tls.name.clone(),
+                send_proxy: upstream.send_proxy,
+            },
+            timeouts: forward.timeouts,
+            budget: self.budgets.entry(name.clone()).or_default().clone(),
+            path: path.clone(),
+            host: host.as_deref().map(value).transpose()?,
+            request_set: pairs(request_set)?,
+            request_remove: names(request_remove)?,
+            response_set: pairs(response_set)?,
+            response_remove: names(response_remove)?,
+        })
+    }
+
+    fn endpoints_of(&mut self, upstream: &Upstream) -> Vec<Weighted> {
+        let mut all = Vec::new();
+        for wanted in &upstream.endpoints {
+            // Weights and neighbours may change without making it another endpoint.
+            let mut alone = upstream.clone();
+            alone.lack = None;
+            alone.endpoints = vec![comind_model::ingress::Endpoint {
+                weight: 1,
+                ..wanted.clone()
+            }];
+            let same = all.iter().filter(|one: &&Weighted| {
+                one.endpoint.host == wanted.host && one.endpoint.port == wanted.port
+            });
+            let identity = (alone, same.count());
+            let known = self.endpoints.iter().find(|(known, _)| *known == identity);
+            let endpoint = known
+                .and_then(|(_, endpoint)| endpoint.upgrade())
+                .unwrap_or_else(|| {
+                    self.next += 1;
+                    let (host, target) = (wanted.host.clone(), wanted.target.clone());
+                    let made = Arc::new(Endpoint::new(self.next, host, wanted.port, target));
+                    self.endpoints.push((identity, Arc::downgrade(&made)));
+                    made
+                });
+            all.push(Weighted {
+                endpoint,
+                weight: wanted.weight,
+            });
+        }
+        all
+    }
+
+    /// Everything that is counted, for the exposition.
+    pub fn meters(&self) -> Vec<Arc<RouteMeter>> {
+        let mut meters: Vec<_> = self.meters.values().cloned().collect();
+        meters.sort_by(|a, b| a.name.cmp(&b.name));
+        meters
+    }
+}
+
+fn matcher(path: &Path) -> Result<Matcher, String> {
+    if !matches!(path, Path::Regex(_)) && !path.as_str().starts_with('/') {
+        return Err(format!(
+            "`{}` is no path; it begins with `/`",
+            path.as_str()
+        ));
+    }
+    Ok(match path {
+        Path::Prefix(prefix) => Matcher::Prefix(prefix.trim_end_matches('/').to_owned()),
+        Path::Exact(exact) => Matcher::Exact(exact.clone()),
+        Path::Regex(written) => {
+            let anchored = format!("^(?:{written})");
+            let built = regex::RegexBuilder::new(&anchored)
+                .size_limit(REGEX_BYTES)
+                .build();
+            Matcher::Regex(
+                built.map_err(|error| format!("`{written}` is no regular expression: {error}"))?,
+            )
+        }
+    })
+}
+
+fn status(number: u16) -> Result<StatusCode, String> {
+    StatusCode::from_u16(number).map_err(|_| format!("{number} is no status"))
+}
+
+fn value(text: &str) -> Result<HeaderValue, String> {
+    text.parse()
+        .map_err(|_| format!("`{text}` cannot stand in a header"))
+}
+
+fn name(text: &str) -> Result<HeaderName, String> {
+    text.parse()
+        .map_err(|_| format!("`{text}` is no header's name"))
+}
+
+fn names(texts: &[String]) -> Result<Vec<HeaderName>, String> {
+    texts.iter().map(|text| name(text)).collect()
+}
+
+fn pairs(texts: &[(String, String)]) -> Result<Vec<(HeaderName, HeaderValue)>, String> {
+    texts
+        .iter()
+        .map(|(key, text)| Ok((name(key)?, value(text)?)))
+        .collect()
+}

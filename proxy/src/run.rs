@@ -1,0 +1,406 @@
+//! Starts the proxy, brings what it is told into force, and ends it.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use comind_model::health::Health;
+use comind_model::ingress::{Ingress, LogForm};
+use comind_model::snapshot::Snapshot;
+use rustls::server::ProducesTickets;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::endpoint::Endpoint;
+use crate::route::compile::{Compiler, Doing};
+use crate::route::table::Table;
+use crate::serve::accept;
+use crate::serve::clients::{Connections, Rate};
+use crate::serve::worker::{Current, Shared, TURN, Terms, Worker};
+use crate::telemetry::log::Log;
+use crate::telemetry::meter::{ProxyMeter, RouteMeter};
+use crate::telemetry::metrics::{Exported, ProxyCollector};
+use crate::tls::authority::Authority;
+use crate::tls::certificates;
+
+/// The proxy's time: milliseconds since it was made, so that it fits an atomic.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock(Instant);
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self(Instant::now())
+    }
+}
+
+impl Clock {
+    /// Now.
+    pub fn millis(&self) -> u64 {
+        u64::try_from(self.0.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// Why the proxy could not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// An address cannot be listened on.
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// TLS cannot be spoken as told.
+    Tls(String),
+    /// A thread cannot be made.
+    Thread(io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Listen { address, error } => {
+                write!(f, "failed to listen on {address} (proxy): {error}")?;
+                if error.kind() == io::ErrorKind::AddrInUse {
+                    let port = address.port();
+                    write!(
+                        f,
+                        "; `ss -ltnp sport = :{port}` shows who has it; stop that, or set another address"
+                    )?;
+                }
+                Ok(())
+            }
+            Self::Tls(error) => write!(f, "the proxy cannot speak TLS: {error}"),
+            Self::Thread(error) => write!(f, "the proxy cannot start a thread: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// A running proxy.
+#[derive(Debug)]
+pub struct Proxy {
+    shared: Arc<Shared>,
+    compiler: Compiler,
+    exported: Arc<ArcSwap<Exported>>,
+    tickets: Arc<dyn ProducesTickets>,
+    told: Ingress,
+    log: Option<(LogForm, Log)>,
+    own: Option<Arc<Authority>>,
+    watched: Vec<Arc<Endpoint>>,
+    workers: Vec<JoinHandle<()>>,
+    stop: CancellationToken,
+}
+
+impl Proxy {
+    /// Starts it: when this returns, every listener listens.
+    ///
+    /// # Errors
+    /// When an address is taken, or TLS cannot be spoken.
+    pub fn start(told: Ingress) -> Result<Self, StartError> {
+        let tickets = rustls::crypto::ring::Ticketer::new()
+            .map_err(|error| StartError::Tls(error.to_string()))?;
+        let nothing = Terms {
+            trusted: Vec::new(),
+            proxy_protocol: false,
+            limits: told.limits,
+            patience: told.patience,
+            rate: None,
+            tls_port: None,
+            log: None,
+            sample: 0.0,
+        };
+        let current = Current {
+            table: Table::default(),
+            terms: nothing,
+            tls: None,
+        };
+        let shared = Arc::new(Shared {
+            current: ArcSwap::from_pointee(current),
+            generation: 0.into(),
+            meter: Arc::new(ProxyMeter::default()),
+            stray: Arc::new(RouteMeter::new("none".into())),
+            connections: Arc::new(Connections::default()),
+            clock: Clock::default(),
+        });
+        let mut proxy = Self {
+            shared,
+            compiler: Compiler::default(),
+            exported: Arc::default(),
+            tickets,
+            told: told.clone(),
+            log: None,
+            own: None,
+            watched: Vec::new(),
+            workers: Vec::new(),
+            stop: CancellationToken::new(),
+        };
+        proxy.tell(told).map_err(StartError::Tls)?;
+        proxy.listen()?;
+        Ok(proxy)
+    }
+
+    /// Brings other routes, certificates and limits into force. What is under way goes on.
+    /// Listeners stay as they are: a change of those takes a restart, and is warned about.
+    ///
+    /// # Errors
+    /// When TLS could not be spoken as told: then all stays as it was.
+    pub fn tell(&mut self, told: Ingress) -> Result<(), String> {
+        let own = match (&told.tls.own_authority, &self.own) {
+            (None, _) => None,
+            (Some(_), Some(own)) => Some(own.clone()),
+            (Some(folder), None) => {
+                let opened = Authority::open(folder);
+                Some(Arc::new(opened.map_err(|error| {
+                    format!("no local authority in {}: {error}", folder.display())
+                })?))
+            }
+        };
+        let made = certificates::make(&told.tls, own.clone(), self.tickets.clone())?;
+        let (table, problems) = self.compiler.compile(&told.routes);
+        for problem in problems.iter().chain(&made.problems) {
+            tracing::error!("left out: {problem}");
+        }
+        if (&told.listen, &told.listen_tls) != (&self.told.listen, &self.told.listen_tls) {
+            tracing::warn!("the proxy's addresses have changed: that takes a restart");
+        }
+        self.own = own;
+        self.shared
+            .meter
+            .certificate_expiry
+            .store(made.expiry, Relaxed);
+        self.publish(&table);
+        let terms = Terms {
+            trusted: told.trusted.clone(),
+            proxy_protocol: told.proxy_protocol,
+            limits: told.limits,
+            patience: told.patience,
+            rate: Rate::new(&told.limits),
+            tls_port: self.told.listen_tls.first().map(SocketAddr::port),
+            log: self.log(told.access_log.form),
+            sample: told.access_log.sample,
+        };
+        self.told = Ingress {
+            listen: self.told.listen.clone(),
+            listen_tls: self.told.listen_tls.clone(),
+            ..told
+        };
+        self.shared.swap(Current {
+            table,
+            terms,
+            tls: made.config,
+        });
+        Ok(())
+    }
+
+    fn log(&mut self, form: LogForm) -> Option<Log> {
+        if form == LogForm::Off {
+            self.log = None;
+        } else if self.log.as_ref().is_none_or(|(known, _)| *known != form) {
+            match Log::start(form, io::stdout()) {
+                Ok(log) => self.log = Some((form, log)),
+                Err(error) => tracing::error!("there is no access log: {error}"),
+            }
+        }
+        self.log.as_ref().map(|(_, log)| log.clone())
+    }
+
+    fn publish(&mut self, table: &Table) {
+        let mut endpoints = Vec::new();
+        for route in &table.all {
+            if let Doing::Forward(plan) = &route.doing {
+                let of = |one: &crate::endpoint::Weighted| {
+                    (route.meter.name.clone(), one.endpoint.clone())
+                };
+                endpoints.extend(plan.endpoints.iter().map(of));
+            }
+        }
+        self.watched = endpoints
+            .iter()
+            .map(|(_, endpoint)| endpoint.clone())
+            .collect();
+        self.watched.retain(|endpoint| endpoint.target.is_some());
+        let mut routes = self.compiler.meters();
+        routes.push(self.shared.stray.clone());
+        self.exported
+            .store(Arc::new(Exported { routes, endpoints }));
+    }
+
+    /// What the collector sees decides where requests go by choice.
+    pub fn see(&self, snapshot: &Snapshot) {
+        for endpoint in &self.watched {
+            let name = endpoint.target.as_deref().unwrap_or_default();
+            let state = snapshot
+                .targets
+                .iter()
+                .find(|state| &*state.target().name == name);
+            // Of what is unknown nothing bad is assumed.
+            endpoint.is_down(state.is_some_and(|state| state.standing().health == Health::Down));
+        }
+    }
+
+    /// For the exposition.
+    pub fn collector(&self) -> ProxyCollector {
+        ProxyCollector {
+            meter: self.shared.meter.clone(),
+            exported: self.exported.clone(),
+            clock: self.shared.clock,
+        }
+    }
+
+    fn listen(&mut self) -> Result<(), StartError> {
+        let workers = match self.told.workers {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            wanted => wanted,
+        };
+        let plain = self.told.listen.iter().map(|address| (*address, false));
+        let addresses: Vec<_> = plain
+            .chain(self.told.listen_tls.iter().map(|address| (*address, true)))
+            .collect();
+        for (address, _) in &addresses {
+            accept::probe(*address).map_err(|error| StartError::Listen {
+                address: *address,
+                error,
+            })?;
+        }
+        let mut sets = Vec::new();
+        for _ in 0..workers {
+            let mut set = Vec::new();
+            for (address, secure) in &addresses {
+                let listener = accept::listen(*address, true);
+                let listener = listener.map_err(|error| StartError::Listen {
+                    address: *address,
+                    error,
+                })?;
+                set.push((listener, *secure));
+            }
+            sets.push(set);
+        }
+        for (number, set) in sets.into_iter().enumerate() {
+            let (shared, stop, drain) = (self.shared.clone(), self.stop.clone(), self.told.drain);
+            let seed =
+                u128::from(std::process::id()) << 64 | (number as u128 + 1) << 32 | clock_bits();
+            let thread = std::thread::Builder::new().name(format!("proxy-{number}"));
+            let spawned = thread.spawn(move || work(shared, seed, set, &stop, drain));
+            self.workers.push(spawned.map_err(StartError::Thread)?);
+        }
+        Ok(())
+    }
+
+    /// Stops accepting, has what is under way finish within the drain's limit, and waits for it.
+    pub fn end(mut self) {
+        self.stop.cancel();
+        for worker in self.workers.drain(..) {
+            if worker.join().is_err() {
+                tracing::error!("a worker of the proxy has panicked");
+            }
+        }
+    }
+
+    fn take(&mut self, next: Option<&Ingress>) {
+        let Some(next) = next else {
+            return tracing::warn!(
+                "the section `proxy` is gone: the proxy goes on as before until a restart"
+            );
+        };
+        if *next != self.told
+            && let Err(error) = self.tell(next.clone())
+        {
+            tracing::error!("the proxy goes on as before: {error}");
+        }
+    }
+
+    /// Follows what it is told, and what the collector sees, until `stop`; then drains.
+    pub async fn follow(
+        mut self,
+        mut told: watch::Receiver<Option<Arc<Ingress>>>,
+        mut seen: watch::Receiver<Arc<Snapshot>>,
+        stop: CancellationToken,
+    ) {
+        let mut gone = false;
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                changed = told.changed() => {
+                    if changed.is_err() {
+                        break;
+                    }
+                    let next = told.borrow_and_update().clone();
+                    self.take(next.as_deref());
+                    self.see(&seen.borrow().clone());
+                }
+                changed = seen.changed(), if !gone => {
+                    gone = changed.is_err();
+                    self.see(&seen.borrow_and_update().clone());
+                }
+            }
+        }
+        // Joining threads would hold up whoever else runs on this one.
+        let _ = tokio::task::spawn_blocking(move || self.end()).await;
+    }
+}
+
+fn clock_bits() -> u128 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_nanos())
+}
+
+type Listeners = Vec<(std::net::TcpListener, bool)>;
+
+/// The life of a worker's thread.
+fn work(
+    shared: Arc<Shared>,
+    seed: u128,
+    listeners: Listeners,
+    stop: &CancellationToken,
+    drain: Duration,
+) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return tracing::error!("a worker cannot start: {error}"),
+    };
+    let local = tokio::task::LocalSet::new();
+    local.block_on(&runtime, async move {
+        let worker = Worker::new(shared, seed);
+        let mut accepting = Vec::new();
+        for (listener, secure) in listeners {
+            match tokio::net::TcpListener::from_std(listener) {
+                Ok(listener) => {
+                    let accept = accept::accept(worker.clone(), listener, secure, stop.clone());
+                    accepting.push(tokio::task::spawn_local(accept));
+                }
+                Err(error) => tracing::error!("a worker cannot listen: {error}"),
+            }
+        }
+        let mut turns = tokio::time::interval(TURN);
+        turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                _ = turns.tick() => worker.turn(),
+            }
+        }
+        for accept in accepting {
+            let _ = accept.await;
+        }
+        worker.drain(drain).await;
+    });
+}
+
+/// What is wrong with what it would be told.
+pub fn check(told: &Ingress) -> Vec<String> {
+    let (_, mut problems) = Compiler::default().compile(&told.routes);
+    if let Err(more) = certificates::check(&told.tls) {
+        problems.extend(more);
+    }
+    problems
+}

@@ -1,0 +1,343 @@
+//! One client connection: from the accepted socket to its end.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use pin_project_lite::pin_project;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
+use tokio::net::TcpStream;
+
+use super::clients::Open;
+use super::control::{Control, Order};
+use super::preface::{self, Claim};
+use super::wire::Wire;
+use super::worker::{Current, Local, Worker};
+use crate::request::handle::handle;
+use crate::request::identity::Identity;
+
+/// A silent HTTP/2 client is asked whether it still lives so often, and has so long to answer.
+const PING: Duration = Duration::from_secs(30);
+const PONG: Duration = Duration::from_secs(15);
+/// The windows that HTTP/2 begins with, in bytes.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// Streams that a client resets before they were looked at; more ends the connection (rapid reset).
+const RESETS: usize = 20;
+
+/// A connection's own.
+#[derive(Debug)]
+pub struct Conn {
+    /// Who is at the other end.
+    pub identity: Identity,
+    /// Its signs of life, and its orders.
+    pub control: Rc<Control>,
+    /// Counted until all that uses it has ended.
+    pub open: Open,
+}
+
+/// Serves a connection to its end.
+pub async fn serve(
+    worker: Rc<Worker>,
+    mut stream: TcpStream,
+    peer: SocketAddr,
+    secure: bool,
+    open: Open,
+) {
+    let current = worker.current();
+    let patience = current.terms.patience;
+    let begun = tokio::time::timeout(patience.handshake, begin(&mut stream, peer, &current)).await;
+    let (peer, local, ahead) = match begun {
+        Ok(Ok(begun)) => begun,
+        Ok(Err(error)) => return refuse(&worker, peer, "bad_proxy_header", &error),
+        Err(_) => {
+            return refuse(
+                &worker,
+                peer,
+                "slow_handshake",
+                &io::ErrorKind::TimedOut.into(),
+            );
+        }
+    };
+    let identity = Identity::new(peer, local, secure, &current.terms.trusted);
+    let control = worker.watch();
+    let conn = Rc::new(Conn {
+        identity,
+        control: control.clone(),
+        open,
+    });
+    if secure {
+        secured(&worker, &conn, stream, ahead, &current).await;
+    } else {
+        plain(&worker, &conn, stream, ahead, &current).await;
+    }
+    worker.unwatch(&control);
+}
+
+/// The PROXY header, where one is demanded; gives client, server, and what was read beyond.
+async fn begin(
+    stream: &mut TcpStream,
+    peer: SocketAddr,
+    current: &Current,
+) -> io::Result<(SocketAddr, SocketAddr, Bytes)> {
+    stream.set_nodelay(true)?;
+    let local = stream.local_addr()?;
+    if !current.terms.proxy_protocol {
+        return Ok((peer, local, Bytes::new()));
+    }
+    if !current
+        .terms
+        .trusted
+        .iter()
+        .any(|range| range.holds(peer.ip()))
+    {
+        let error = "a PROXY header is believed from trusted peers only";
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, error));
+    }
+    let (claim, ahead) = preface::read_claim(stream).await?;
+    match claim {
+        Claim::From(client) => Ok((client, local, ahead)),
+        Claim::Own => Ok((peer, local, ahead)),
+    }
+}
+
+fn refuse(worker: &Worker, peer: SocketAddr, reason: &'static str, error: &io::Error) {
+    worker.shared.meter.refused(reason);
+    tracing::debug!(%peer, reason, "a connection was refused: {error}");
+}
+
+async fn secured(
+    worker: &Rc<Worker>,
+    conn: &Rc<Conn>,
+    stream: TcpStream,
+    ahead: Bytes,
+    current: &Current,
+) {
+    let Some(config) = current.tls.clone() else {
+        return;
+    };
+    let accept = tokio_rustls::TlsAcceptor::from(config).accept(Ahead {
+        ahead,
+        inner: stream,
+    });
+    let stream = match tokio::time::timeout(current.terms.patience.handshake, accept).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return refuse(worker, conn.identity.peer, "tls", &error),
+        Err(_) => {
+            return refuse(
+                worker,
+                conn.identity.peer,
+                "slow_handshake",
+                &io::ErrorKind::TimedOut.into(),
+            );
+        }
+    };
+    let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    speak(worker, conn, stream, Bytes::new(), http2, current).await;
+}
+
+/// Waits for the first bytes, which say what is spoken.
+async fn plain(
+    worker: &Rc<Worker>,
+    conn: &Rc<Conn>,
+    mut stream: TcpStream,
+    ahead: Bytes,
+    current: &Current,
+) {
+    let mut first = BytesMut::from(ahead);
+    let reading = async {
+        // Three bytes tell HTTP/2 from HTTP/1; of a line that long comes more at once.
+        while first.len() < 3 {
+            if stream.read_buf(&mut first).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        Ok::<_, io::Error>(())
+    };
+    match tokio::time::timeout(current.terms.patience.idle, reading).await {
+        Ok(Ok(())) => {}
+        // A client that says nothing and goes is no fault.
+        _ => return,
+    }
+    let http2 = preface::is_http2(&first);
+    speak(worker, conn, stream, first.freeze(), http2, current).await;
+}
+
+async fn speak<T>(
+    worker: &Rc<Worker>,
+    conn: &Rc<Conn>,
+    stream: T,
+    ahead: Bytes,
+    http2: bool,
+    current: &Current,
+) where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let wire = TokioIo::new(Wire::new(stream, ahead, conn.control.pulse.clone(), !http2));
+    let service = {
+        let (worker, conn) = (worker.clone(), conn.clone());
+        service_fn(move |request| handle(worker.clone(), conn.clone(), request))
+    };
+    let limits = &current.terms.limits;
+    let ended = if http2 {
+        let mut builder = http2::Builder::new(Local);
+        builder
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(limits.streams)
+            .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
+            .max_pending_accept_reset_streams(RESETS)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .keep_alive_interval(PING)
+            .keep_alive_timeout(PONG);
+        let connection = builder.serve_connection(wire, service);
+        Watched {
+            connection,
+            control: conn.control.clone(),
+            draining: false,
+        }
+        .await
+    } else {
+        let mut builder = http1::Builder::new();
+        builder
+            .half_close(false)
+            .max_buf_size(limits.head_bytes.max(8 * 1024))
+            // The worker watches over all connections at once; a timer for each head would cost.
+            .header_read_timeout(None);
+        let connection = builder.serve_connection(wire, service).with_upgrades();
+        Watched {
+            connection,
+            control: conn.control.clone(),
+            draining: false,
+        }
+        .await
+    };
+    if let Err(error) = ended {
+        if error.is_parse() || error.is_parse_too_large() {
+            worker.shared.meter.refused("malformed");
+        }
+        tracing::debug!(peer = %conn.identity.peer, "a connection ended: {error}");
+    }
+}
+
+/// A connection that can be told to finish.
+trait Graceful: Future<Output = Result<(), hyper::Error>> {
+    fn finish(self: Pin<&mut Self>);
+}
+
+impl<I, S, B> Graceful for http1::UpgradeableConnection<I, S>
+where
+    I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+    S: hyper::service::HttpService<hyper::body::Incoming, ResBody = B>,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    B: http_body::Body + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    fn finish(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}
+
+impl<I, S, B> Graceful for http2::Connection<I, S, Local>
+where
+    I: hyper::rt::Read + hyper::rt::Write + Unpin,
+    S: hyper::service::HttpService<hyper::body::Incoming, ResBody = B>,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    B: http_body::Body + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    Local: hyper::rt::bounds::Http2ServerConnExec<S::Future, B>,
+{
+    fn finish(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}
+
+pin_project! {
+    /// A connection that obeys its control.
+    struct Watched<C> {
+        #[pin]
+        connection: C,
+        control: Rc<Control>,
+        draining: bool,
+    }
+}
+
+impl<C: Graceful> Future for Watched<C> {
+    type Output = Result<(), hyper::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        match this.control.order(cx.waker()) {
+            Order::Close => return Poll::Ready(Ok(())),
+            Order::Drain if !*this.draining => {
+                *this.draining = true;
+                this.connection.as_mut().finish();
+            }
+            Order::Drain | Order::Serve => {}
+        }
+        this.connection.poll(cx)
+    }
+}
+
+pin_project! {
+    /// A stream of which some was read ahead.
+    struct Ahead<T> {
+        ahead: Bytes,
+        #[pin]
+        inner: T,
+    }
+}
+
+impl<T: AsyncRead> AsyncRead for Ahead<T> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut tokio::io::ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.project();
+        if this.ahead.is_empty() {
+            return this.inner.poll_read(cx, buf);
+        }
+        let count = this.ahead.len().min(buf.remaining());
+        buf.put_slice(&this.ahead.split_to(count));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<T: AsyncWrite> AsyncWrite for Ahead<T> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.project().inner.poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.project().inner.poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.project().inner.poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.project().inner.poll_shutdown(cx)
+    }
+}

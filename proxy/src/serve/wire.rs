@@ -1,0 +1,99 @@
+//! A client's byte stream: what was read ahead comes first, and heads are looked at as they pass.
+//! Must not know what carries the bytes.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf as _, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::control::Pulse;
+use super::head_scan::HeadScan;
+
+/// A stream with its watch.
+#[derive(Debug)]
+pub struct Wire<T> {
+    inner: T,
+    ahead: Bytes,
+    pulse: Arc<Pulse>,
+    /// Only where HTTP/1 is spoken.
+    scan: Option<HeadScan>,
+}
+
+impl<T> Wire<T> {
+    /// `ahead` was read from `inner` already.
+    pub fn new(inner: T, ahead: Bytes, pulse: Arc<Pulse>, http1: bool) -> Self {
+        let scan = http1.then(HeadScan::default);
+        Self {
+            inner,
+            ahead,
+            pulse,
+            scan,
+        }
+    }
+
+    fn look(&mut self, piece: &[u8]) {
+        let Some(scan) = &mut self.scan else { return };
+        if piece.is_empty() || !self.pulse.awaits_head() {
+            return;
+        }
+        if self.pulse.head_begins() {
+            *scan = HeadScan::default();
+        }
+        if !scan.ended {
+            scan.feed(piece);
+            self.pulse.suspect(scan.seen);
+        }
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Wire<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        if self.ahead.is_empty() {
+            ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
+        } else {
+            let count = self.ahead.len().min(buf.remaining());
+            buf.put_slice(&self.ahead[..count]);
+            self.ahead.advance(count);
+        }
+        self.look(&buf.filled()[before..]);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Wire<T> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,198 @@
+//! The certificates that are shown, chosen by the name that a client asks for.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use comind_model::ingress::{Certificate, Tls};
+use rustls::RootCertStore;
+use rustls::ServerConfig;
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::server::{ClientHello, ProducesTickets, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use x509_parser::extensions::GeneralName;
+
+use super::authority::Authority;
+
+/// Finds certificates by name.
+#[derive(Debug)]
+struct ByName {
+    exact: HashMap<String, Arc<CertifiedKey>>,
+    /// By what follows the first label, its dot included.
+    wildcard: HashMap<String, Arc<CertifiedKey>>,
+    /// For names that none has, and for clients that ask for none.
+    first: Option<Arc<CertifiedKey>>,
+    own: Option<Arc<Authority>>,
+}
+
+impl ResolvesServerCert for ByName {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let name = hello.server_name().map(str::to_ascii_lowercase);
+        let found = name.as_deref().and_then(|name| self.find(name));
+        found
+            .or_else(|| {
+                self.own
+                    .as_ref()?
+                    .certificate(name.as_deref().unwrap_or("localhost"))
+            })
+            .or_else(|| self.first.clone())
+    }
+}
+
+impl ByName {
+    fn find(&self, name: &str) -> Option<Arc<CertifiedKey>> {
+        let by_rest = || {
+            name.find('.')
+                .and_then(|dot| self.wildcard.get(&name[dot..]))
+        };
+        self.exact.get(name).or_else(by_rest).cloned()
+    }
+}
+
+/// What a set of certificates makes.
+#[derive(Debug)]
+pub struct Made {
+    /// For the acceptor; none where there is no certificate at all.
+    pub config: Option<Arc<ServerConfig>>,
+    /// When the first of them ends, in seconds since the Unix epoch; 0 where there is none.
+    pub expiry: i64,
+    /// What is not usable, and was left out.
+    pub problems: Vec<String>,
+}
+
+/// Puts it together. `tickets` go on from set to set, so that sessions are resumed over a swap.
+///
+/// # Errors
+/// When the clients' authority is not usable: then nobody must get in.
+pub fn make(
+    tls: &Tls,
+    own: Option<Arc<Authority>>,
+    tickets: Arc<dyn ProducesTickets>,
+) -> Result<Made, String> {
+    let provider = Arc::new(ring::default_provider());
+    let mut names = ByName {
+        exact: HashMap::new(),
+        wildcard: HashMap::new(),
+        first: None,
+        own,
+    };
+    let (mut problems, mut expiry) = (Vec::new(), i64::MAX);
+    for certificate in &tls.certificates {
+        match load(certificate, &provider) {
+            Ok(loaded) => {
+                expiry = expiry.min(loaded.expiry);
+                names.first.get_or_insert_with(|| loaded.key.clone());
+                for name in loaded.names {
+                    match name.strip_prefix('*') {
+                        Some(rest) => names
+                            .wildcard
+                            .entry(rest.to_owned())
+                            .or_insert_with(|| loaded.key.clone()),
+                        None => names
+                            .exact
+                            .entry(name)
+                            .or_insert_with(|| loaded.key.clone()),
+                    };
+                }
+            }
+            Err(problem) => problems.push(format!("certificate {}: {problem}", certificate.source)),
+        }
+    }
+    let expiry = if expiry == i64::MAX { 0 } else { expiry };
+    if names.first.is_none() && names.own.is_none() {
+        return Ok(Made {
+            config: None,
+            expiry,
+            problems,
+        });
+    }
+    let builder = ServerConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?;
+    let builder = match &tls.client_authorities {
+        Some(pem) => {
+            let roots = Arc::new(authorities(pem)?);
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build();
+            builder.with_client_cert_verifier(verifier.map_err(|error| error.to_string())?)
+        }
+        None => builder.with_no_client_auth(),
+    };
+    let mut config = builder.with_cert_resolver(Arc::new(names));
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.ticketer = tickets;
+    Ok(Made {
+        config: Some(Arc::new(config)),
+        expiry,
+        problems,
+    })
+}
+
+fn authorities(pem: &[u8]) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        let certificate =
+            certificate.map_err(|error| format!("the clients' authority is no PEM: {error}"))?;
+        roots
+            .add(certificate)
+            .map_err(|error| format!("the clients' authority is not usable: {error}"))?;
+    }
+    match roots.is_empty() {
+        true => Err("the clients' authority holds no certificate".to_owned()),
+        false => Ok(roots),
+    }
+}
+
+struct Loaded {
+    key: Arc<CertifiedKey>,
+    names: Vec<String>,
+    expiry: i64,
+}
+
+fn load(certificate: &Certificate, provider: &CryptoProvider) -> Result<Loaded, String> {
+    let chain = CertificateDer::pem_slice_iter(&certificate.chain)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| format!("no certificate in PEM: {error}"))?;
+    let leaf = chain.first().ok_or("it holds no certificate")?;
+    let (_, parsed) = x509_parser::parse_x509_certificate(leaf)
+        .map_err(|error| format!("cannot be read: {error}"))?;
+    let names = match parsed.subject_alternative_name() {
+        Ok(Some(names)) => names
+            .value
+            .general_names
+            .iter()
+            .filter_map(dns_name)
+            .collect(),
+        _ => Vec::new(),
+    };
+    let expiry = parsed.validity().not_after.timestamp();
+    let key = PrivateKeyDer::from_pem_slice(&certificate.key)
+        .map_err(|error| format!("no key in PEM: {error}"))?;
+    let key = CertifiedKey::from_der(chain, key, provider)
+        .map_err(|error| format!("the certificate and its key do not fit: {error}"))?;
+    Ok(Loaded {
+        key: Arc::new(key),
+        names,
+        expiry,
+    })
+}
+
+fn dns_name(name: &GeneralName<'_>) -> Option<String> {
+    match name {
+        GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
+        _ => None,
+    }
+}
+
+/// Checks a set without bringing it into force.
+///
+/// # Errors
+/// All that is wrong with it.
+pub fn check(tls: &Tls) -> Result<(), Vec<String>> {
+    let tickets = ring::Ticketer::new().map_err(|error| vec![error.to_string()])?;
+    match make(tls, None, tickets) {
+        Ok(made) if made.problems.is_empty() => Ok(()),
+        Ok(made) => Err(made.problems),
+        Err(problem) => Err(vec![problem]),
+    }
+}

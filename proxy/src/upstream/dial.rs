@@ -1,0 +1,144 @@
+//! Opens a connection to an endpoint, and agrees on what is spoken there.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use comind_model::ingress::Protocol;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls_pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::failure::Failure;
+use super::tls::ClientTls;
+use crate::endpoint::Endpoint;
+use crate::request::body::RequestBody;
+use crate::serve::preface;
+use crate::serve::worker::Local;
+
+/// A silent HTTP/2 upstream is asked whether it still lives so often.
+const PING: Duration = Duration::from_secs(20);
+/// The window that a stream begins with, in bytes: a large body need not wait for its reader.
+const WINDOW: u32 = 1024 * 1024;
+
+/// How an upstream is talked to.
+#[derive(Clone, Debug)]
+pub struct Manner {
+    /// What is spoken there.
+    pub protocol: Protocol,
+    /// TLS, where it is.
+    pub tls: Option<ClientTls>,
+    /// The name that its certificate must have; its host where none.
+    pub tls_name: Option<Arc<str>>,
+    /// The version of the PROXY header that each connection begins with.
+    pub send_proxy: Option<u8>,
+}
+
+/// A connection that takes requests.
+#[derive(Debug)]
+pub enum Fresh {
+    /// HTTP/1.1: one at a time.
+    Http1(http1::SendRequest<RequestBody>),
+    /// HTTP/2: many.
+    Http2(http2::SendRequest<RequestBody>),
+}
+
+/// Who asks: for PROXY headers.
+pub type Client = (SocketAddr, SocketAddr);
+
+/// Opens a connection. `upgrade`: it must be HTTP/1.1.
+///
+/// # Errors
+/// Why there is none.
+pub async fn dial(
+    endpoint: &Endpoint,
+    manner: &Manner,
+    client: Client,
+    upgrade: bool,
+    limit: Duration,
+) -> Result<Fresh, Failure> {
+    let opened = tokio::time::timeout(limit, open(endpoint, manner, client, upgrade)).await;
+    opened.unwrap_or(Err(Failure::ConnectTimeout(limit)))
+}
+
+async fn open(
+    endpoint: &Endpoint,
+    manner: &Manner,
+    client: Client,
+    upgrade: bool,
+) -> Result<Fresh, Failure> {
+    let mut stream = connect(endpoint).await?;
+    stream.set_nodelay(true).map_err(Failure::Connect)?;
+    if let Some(version) = manner.send_proxy {
+        let header = preface::header(version, client.0, client.1);
+        stream.write_all(&header).await.map_err(Failure::Connect)?;
+    }
+    let Some(tls) = &manner.tls else {
+        return match manner.protocol {
+            Protocol::H2c if !upgrade => http2(stream).await,
+            _ => http1(stream).await,
+        };
+    };
+    let config = if upgrade { &tls.http1 } else { &tls.any };
+    let name = manner
+        .tls_name
+        .as_deref()
+        .unwrap_or(&endpoint.host)
+        .to_owned();
+    let name = ServerName::try_from(name).map_err(|error| Failure::Tls(error.to_string()))?;
+    let shaken = TlsConnector::from(config.clone())
+        .connect(name, stream)
+        .await;
+    let stream = shaken.map_err(|error| Failure::Tls(error.to_string()))?;
+    match stream.get_ref().1.alpn_protocol() {
+        Some(b"h2") => http2(stream).await,
+        _ => http1(stream).await,
+    }
+}
+
+async fn connect(endpoint: &Endpoint) -> Result<TcpStream, Failure> {
+    if let Ok(address) = endpoint.host.parse::<IpAddr>() {
+        return TcpStream::connect((address, endpoint.port))
+            .await
+            .map_err(Failure::Connect);
+    }
+    let found = tokio::net::lookup_host((&*endpoint.host, endpoint.port)).await;
+    let mut last = None;
+    for address in found.map_err(|error| Failure::Resolve(error.to_string()))? {
+        match TcpStream::connect(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(match last {
+        Some(error) => Failure::Connect(error),
+        None => Failure::Resolve("the answer is empty".to_owned()),
+    })
+}
+
+async fn http1<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: T,
+) -> Result<Fresh, Failure> {
+    let shaken = http1::Builder::new().handshake(TokioIo::new(stream)).await;
+    let (sender, connection) = shaken.map_err(|error| Failure::Protocol(error.to_string()))?;
+    // It ends when the upstream closes, or when the pool drops the sender.
+    tokio::task::spawn_local(connection.with_upgrades());
+    Ok(Fresh::Http1(sender))
+}
+
+async fn http2<T: AsyncRead + AsyncWrite + Unpin + 'static>(stream: T) -> Result<Fresh, Failure> {
+    let shaken = http2::Builder::new(Local)
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING)
+        .keep_alive_while_idle(false)
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW * 4)
+        .handshake(TokioIo::new(stream))
+        .await;
+    let (sender, connection) = shaken.map_err(|error| Failure::Protocol(error.to_string()))?;
+    tokio::task::spawn_local(connection);
+    Ok(Fresh::Http2(sender))
+}

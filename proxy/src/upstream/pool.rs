@@ -1,0 +1,231 @@
+//! The connections of one worker. No lock and no other thread: a worker is one thread.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hyper::client::conn::{http1, http2};
+use tokio::sync::Semaphore;
+
+use super::dial::{self, Client, Fresh, Manner};
+use super::failure::Failure;
+use crate::endpoint::Endpoint;
+use crate::request::body::RequestBody;
+
+/// Idle connections are closed after this long: sooner than servers commonly do (nginx: 75 s,
+/// Node: 5 s with a hint), so that few requests meet a connection that is just closing.
+const IDLE: Duration = Duration::from_secs(30);
+/// How long a request waits for a connection when all are in use.
+const WAIT: Duration = Duration::from_secs(5);
+
+/// What bounds a pool.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// HTTP/1 requests under way at one endpoint.
+    pub connections: usize,
+    /// Requests that wait for one of those.
+    pub pending: usize,
+}
+
+/// The connections to one endpoint.
+#[derive(Debug)]
+pub struct Slot {
+    idle: RefCell<Vec<(http1::SendRequest<RequestBody>, Instant)>>,
+    http2: RefCell<Option<http2::SendRequest<RequestBody>>>,
+    permits: Semaphore,
+    waiting: Cell<usize>,
+    used: Cell<Instant>,
+}
+
+/// All slots of a worker.
+#[derive(Debug)]
+pub struct Pool {
+    slots: RefCell<HashMap<u64, Rc<Slot>>>,
+    bounds: Cell<Bounds>,
+}
+
+/// A connection, for one request.
+#[derive(Debug)]
+pub enum Leased {
+    /// To be put back when the answer has been read.
+    Http1(http1::SendRequest<RequestBody>, Lease),
+    /// One of many users.
+    Http2(http2::SendRequest<RequestBody>),
+}
+
+/// The right to one HTTP/1 connection; given back when dropped.
+#[derive(Debug)]
+pub struct Lease(Rc<Slot>);
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.0.permits.add_permits(1);
+    }
+}
+
+impl Lease {
+    /// The answer has been read: the next request may have the connection.
+    pub fn put_back(self, sender: http1::SendRequest<RequestBody>) {
+        if !sender.is_closed() {
+            self.0.idle.borrow_mut().push((sender, Instant::now()));
+        }
+    }
+}
+
+/// What a request wants of the pool.
+#[derive(Clone, Copy, Debug)]
+pub struct Want {
+    /// HTTP/1.1 only.
+    pub upgrade: bool,
+    /// No connection that was used before: one has just failed so.
+    pub fresh: bool,
+    /// For a connection, TLS included.
+    pub connect: Duration,
+}
+
+impl Pool {
+    /// Nothing is open.
+    pub fn new(bounds: Bounds) -> Self {
+        Self {
+            slots: RefCell::default(),
+            bounds: Cell::new(bounds),
+        }
+    }
+
+    /// A connection to the endpoint, and whether it was used before.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn get(
+        &self,
+        endpoint: &Arc<Endpoint>,
+        manner: &Manner,
+        client: Client,
+        want: Want,
+    ) -> Result<(Leased, bool), Failure> {
+        let slot = self.slot(endpoint);
+        slot.used.set(Instant::now());
+        if !want.upgrade
+            && let Some(sender) = slot.shared(want.fresh)
+        {
+            return Ok((Leased::Http2(sender), true));
+        }
+        let lease = self.lease(&slot).await?;
+        if !want.fresh
+            && manner.send_proxy.is_none()
+            && let Some(sender) = lease.0.take_idle().await
+        {
+            return Ok((Leased::Http1(sender, lease), true));
+        }
+        let fresh = dial::dial(endpoint, manner, client, want.upgrade, want.connect).await?;
+        Ok((
+            match fresh {
+                Fresh::Http1(sender) => Leased::Http1(sender, lease),
+                Fresh::Http2(sender) => {
+                    // With a PROXY header a connection is one client's own.
+                    if manner.send_proxy.is_none() {
+                        *lease.0.http2.borrow_mut() = Some(sender.clone());
+                    }
+                    Leased::Http2(sender)
+                }
+            },
+            false,
+        ))
+    }
+
+    fn slot(&self, endpoint: &Endpoint) -> Rc<Slot> {
+        let mut slots = self.slots.borrow_mut();
+        let made = || {
+            Rc::new(Slot {
+                idle: RefCell::default(),
+                http2: RefCell::default(),
+                permits: Semaphore::new(self.bounds.get().connections),
+                waiting: Cell::new(0),
+                used: Cell::new(Instant::now()),
+            })
+        };
+        slots.entry(endpoint.id).or_insert_with(made).clone()
+    }
+
+    async fn lease(&self, slot: &Rc<Slot>) -> Result<Lease, Failure> {
+        if let Ok(permit) = slot.permits.try_acquire() {
+            permit.forget();
+            return Ok(Lease(slot.clone()));
+        }
+        if slot.waiting.get() >= self.bounds.get().pending {
+            return Err(Failure::Full);
+        }
+        let waiting = Waiting::new(&slot.waiting);
+        let acquired = tokio::time::timeout(WAIT, slot.permits.acquire()).await;
+        drop(waiting);
+        match acquired {
+            Ok(Ok(permit)) => permit.forget(),
+            _ => return Err(Failure::FullTimeout(WAIT)),
+        }
+        Ok(Lease(slot.clone()))
+    }
+
+    /// Closes what has been idle for long; called once a turn.
+    pub fn tidy(&self) {
+        let now = Instant::now();
+        let young = |since: Instant| now.duration_since(since) < IDLE;
+        self.slots.borrow_mut().retain(|_, slot| {
+            slot.idle
+                .borrow_mut()
+                .retain(|(sender, since)| young(*since) && !sender.is_closed());
+            let mut http2 = slot.http2.borrow_mut();
+            if http2
+                .as_ref()
+                .is_some_and(|sender| sender.is_closed() || !young(slot.used.get()))
+            {
+                *http2 = None;
+            }
+            let empty = slot.idle.borrow().is_empty() && http2.is_none();
+            drop(http2);
+            // Whoever uses it holds it.
+            !(empty && Rc::strong_count(slot) == 1 && !young(slot.used.get()))
+        });
+    }
+}
+
+impl Slot {
+    fn shared(&self, fresh: bool) -> Option<http2::SendRequest<RequestBody>> {
+        let mut http2 = self.http2.borrow_mut();
+        if fresh || http2.as_ref()?.is_closed() {
+            *http2 = None;
+        }
+        http2.clone()
+    }
+
+    /// The one that was used last is the least likely to be closing.
+    async fn take_idle(&self) -> Option<http1::SendRequest<RequestBody>> {
+        loop {
+            let (mut sender, since) = self.idle.borrow_mut().pop()?;
+            if sender.is_ready() {
+                return Some(sender);
+            }
+            // It was put back as its answer ended: its task notices that a moment later.
+            if !sender.is_closed() && since.elapsed() < IDLE && sender.ready().await.is_ok() {
+                return Some(sender);
+            }
+        }
+    }
+}
+
+/// One request that waits, counted until this is dropped.
+struct Waiting<'a>(&'a Cell<usize>);
+
+impl<'a> Waiting<'a> {
+    fn new(count: &'a Cell<usize>) -> Self {
+        count.set(count.get() + 1);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
