@@ -2,7 +2,7 @@
 //! Losses are printed too. Nothing here passes or fails: a bench measures.
 //!
 //! `make bench-detection`, `make bench-alert`, `make bench-cost`, `make bench-schedule`, `make bench-scrape`,
-//! `make bench-page`, `make bench-watch`.
+//! `make bench-page`, `make bench-proxy`, `make bench-watch`.
 
 mod alert;
 mod backend;
@@ -10,6 +10,7 @@ mod cost;
 mod detection;
 mod figures;
 mod page;
+mod proxy;
 mod rivals;
 mod schedule;
 mod scrape;
@@ -32,11 +33,12 @@ fn main() -> Result<()> {
         "alert" => runtime.block_on(alert::run(count.unwrap_or(30))),
         "cost" => runtime.block_on(cost::run()),
         "page" => runtime.block_on(page::run()),
+        "proxy" => runtime.block_on(proxy::run(u64::from(count.unwrap_or(5)))),
         "watch" => runtime.block_on(watch::run()),
         "schedule" => runtime.block_on(schedule::run()),
         "scrape" => runtime.block_on(scrape::run()),
         other => bail!(
-            "`{other}` is no bench; give detection [KILLS], alert [KILLS], cost, page, watch, schedule or scrape"
+            "`{other}` is no bench; give detection [KILLS], alert [KILLS], cost, page, proxy [SECONDS], watch, schedule or scrape"
         ),
     }
 }

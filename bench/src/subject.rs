@@ -193,7 +193,7 @@ pub(crate) async fn told(
 }
 
 /// The release build beside this program.
-fn program() -> Result<PathBuf> {
+pub(crate) fn program() -> Result<PathBuf> {
     let bench = std::env::current_exe()?;
     let program = bench.with_file_name("comind-ops");
     if !program.exists() {

@@ -10,12 +10,14 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use comind_model::health::Health;
-use comind_model::ingress::{Ingress, LogForm};
+use comind_model::ingress::{Ingress, LogForm, Route};
 use comind_model::snapshot::Snapshot;
 use rustls::server::ProducesTickets;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::controller::read::Made;
+use crate::controller::watch as controller;
 use crate::endpoint::Endpoint;
 use crate::route::compile::{Compiler, Doing};
 use crate::route::table::Table;
@@ -93,6 +95,8 @@ pub struct Proxy {
     told: Ingress,
     log: Option<(LogForm, Log)>,
     own: Option<Arc<Authority>>,
+    /// What the Ingress objects of a cluster make.
+    cluster: Option<Arc<Made>>,
     watched: Vec<Arc<Endpoint>>,
     workers: Vec<JoinHandle<()>>,
     stop: CancellationToken,
@@ -137,6 +141,7 @@ impl Proxy {
             told: told.clone(),
             log: None,
             own: None,
+            cluster: None,
             watched: Vec::new(),
             workers: Vec::new(),
             stop: CancellationToken::new(),
@@ -162,8 +167,20 @@ impl Proxy {
                 })?))
             }
         };
-        let made = certificates::make(&told.tls, own.clone(), self.tickets.clone())?;
-        let (table, problems) = self.compiler.compile(&told.routes);
+        let mut tls = told.tls.clone();
+        let mut routes = told.routes.clone();
+        if let Some(cluster) = &self.cluster {
+            // The config's own go first: of two that are equal the first counts.
+            tls.certificates
+                .extend(cluster.certificates.iter().cloned());
+            routes.extend(cluster.routes.iter().cloned().map(|route| Route {
+                // Without a listener for it, a redirect to HTTPS leads nowhere.
+                https_only: route.https_only && !self.told.listen_tls.is_empty(),
+                ..route
+            }));
+        }
+        let made = certificates::make(&tls, own.clone(), self.tickets.clone())?;
+        let (table, problems) = self.compiler.compile(&routes);
         for problem in problems.iter().chain(&made.problems) {
             tracing::error!("left out: {problem}");
         }
@@ -324,8 +341,23 @@ impl Proxy {
         stop: CancellationToken,
     ) {
         let mut gone = false;
+        let (sink, mut cluster) = watch::channel(None);
+        let watching = self.told.kubernetes.clone().map(|wanted| {
+            let stop = stop.clone();
+            tokio::spawn(controller::run(wanted, sink, stop))
+        });
         loop {
             tokio::select! {
+                changed = cluster.changed(), if watching.is_some() => {
+                    if changed.is_err() {
+                        break;
+                    }
+                    self.cluster.clone_from(&cluster.borrow_and_update());
+                    if let Err(error) = self.tell(self.told.clone()) {
+                        tracing::error!("the proxy goes on as before: {error}");
+                    }
+                    self.see(&seen.borrow().clone());
+                }
                 () = stop.cancelled() => break,
                 changed = told.changed() => {
                     if changed.is_err() {
@@ -340,6 +372,9 @@ impl Proxy {
                     self.see(&seen.borrow_and_update().clone());
                 }
             }
+        }
+        if let Some(watching) = watching {
+            watching.abort();
         }
         // Joining threads would hold up whoever else runs on this one.
         let _ = tokio::task::spawn_blocking(move || self.end()).await;

@@ -27,6 +27,7 @@ mod ops;
 mod page;
 mod platform;
 mod postgresql;
+mod proxy;
 mod receiver;
 mod redis;
 mod reload;

@@ -517,7 +517,7 @@ pub(super) fn read(
     }
     let made = match tls {
         Some(tls) => tls
-            .read(data_dir)
+            .read(data_dir, section.kubernetes.is_some())
             .map_err(|problem| at("tls").error(problem))?,
         None => ingress::Tls::default(),
     };
@@ -556,8 +556,8 @@ pub(super) fn read(
 }
 
 impl Tls {
-    fn read(&self, data_dir: &Path) -> Result<ingress::Tls, String> {
-        if self.certificates.is_empty() && !self.local_authority {
+    fn read(&self, data_dir: &Path, from_cluster: bool) -> Result<ingress::Tls, String> {
+        if self.certificates.is_empty() && !self.local_authority && !from_cluster {
             return Err(
                 "give `certificates`, or `local_authority: true` for local names".to_owned(),
             );

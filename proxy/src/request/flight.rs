@@ -1,7 +1,7 @@
 //! One request from its head to the last byte of its answer: what is counted and logged of it,
 //! whichever way it ends. Dropped when it ends.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -16,35 +16,43 @@ use crate::telemetry::meter::RouteMeter;
 
 /// What the body of a request tells of itself while it is on its way.
 #[derive(Clone, Debug, Default)]
-pub struct Told(Rc<Telling>);
+pub struct Told(Option<Rc<Telling>>);
 
 #[derive(Debug, Default)]
 struct Telling {
     received: Cell<u64>,
-    broke: RefCell<Option<&'static str>>,
+    broke: Cell<Option<&'static str>>,
 }
 
 impl Told {
+    /// For a request that has one.
+    pub fn of_body() -> Self {
+        Self(Some(Rc::default()))
+    }
+
     pub(super) fn received(&self, bytes: u64) {
-        self.0.received.set(self.0.received.get() + bytes);
+        if let Some(telling) = &self.0 {
+            telling.received.set(telling.received.get() + bytes);
+        }
     }
 
     pub(super) fn broke(&self, broken: &Broken) {
-        *self.0.broke.borrow_mut() = Some(match broken {
+        let Some(telling) = &self.0 else { return };
+        telling.broke.set(Some(match broken {
             Broken::Source(_) => "client_aborted",
             Broken::Idle(_) => "client_slow",
             Broken::TooLarge(_) => "body_too_large",
-        });
+        }));
     }
 
     /// Bytes so far.
     pub fn so_far(&self) -> u64 {
-        self.0.received.get()
+        self.0.as_ref().map_or(0, |telling| telling.received.get())
     }
 
     /// The name of what the client did wrong.
     pub fn fault(&self) -> Option<&'static str> {
-        *self.0.broke.borrow()
+        self.0.as_ref()?.broke.get()
     }
 }
 
@@ -107,7 +115,7 @@ impl Flight {
 impl Drop for Flight {
     fn drop(&mut self) {
         let took = self.began.elapsed();
-        let received = self.told.0.received.get();
+        let received = self.told.so_far();
         let fault = self.fault.or_else(|| self.told.fault());
         let fault = fault.or((!self.whole).then_some("client_aborted"));
         self.meter.ended(self.status, took, received, self.sent);

@@ -115,13 +115,15 @@ impl Call<'_> {
         let (mut but, mut fresh) = (None, false);
         for attempt in 1.. {
             let (head, body) = unsent;
-            let spare = (safe && attempt < ATTEMPTS).then(|| head.clone());
             let Some(endpoint) = self.choose(but) else {
                 return Err(Failure::NoEndpoint(self.plan.lack.clone()));
             };
             endpoint.begins();
             let counted = InFlight(&endpoint);
-            let (failure, left) = match self.once(&endpoint, fresh, head, body, flight).await {
+            let (failure, left) = match self
+                .once(&endpoint, fresh, safe, (head, body), flight)
+                .await
+            {
                 Ok(answer) => {
                     // The flight takes over.
                     std::mem::forget(counted);
@@ -131,21 +133,15 @@ impl Call<'_> {
             };
             drop(counted);
             self.note(&endpoint, &failure);
-            let again = match left {
-                Some(left) if failure.is_unsent() => Some(left),
-                _ => spare
-                    .filter(|_| failure.is_worth_another())
-                    .map(|head| (head, RequestBody::empty())),
-            };
-            let Some(again) = again.filter(|_| attempt < ATTEMPTS && self.plan.budget.retry())
-            else {
+            let left = left.filter(|_| failure.is_worth_another() && attempt < ATTEMPTS);
+            let Some(left) = left.filter(|_| self.plan.budget.retry()) else {
                 return Err(failure);
             };
             self.meter.retries();
             // Where the connection was an old one, the endpoint may be well.
             fresh = true;
             but = (self.plan.endpoints.len() > 1).then_some(endpoint.id);
-            unsent = again;
+            unsent = left;
         }
         Err(Failure::NoEndpoint(None))
     }
@@ -168,13 +164,13 @@ impl Call<'_> {
         }
     }
 
-    /// One try at one endpoint.
+    /// One try at one endpoint. What fails brings back what can be sent again.
     async fn once(
         &self,
         endpoint: &Arc<Endpoint>,
         fresh: bool,
-        head: Parts,
-        body: RequestBody,
+        safe: bool,
+        (head, body): (Parts, RequestBody),
         flight: &Flight,
     ) -> Result<Answer, (Failure, Unsent)> {
         let begun = Instant::now();
@@ -189,11 +185,14 @@ impl Call<'_> {
             .pool
             .get(endpoint, &self.plan.manner, client, want)
             .await;
-        let (leased, _) = match leased {
+        let (leased, rested) = match leased {
             Ok(leased) => leased,
             Err(failure) => return Err((failure, Some((head, body)))),
         };
         let connected = begun.elapsed();
+        // A copy costs, and pays where another try may go better: on a connection that may just
+        // have been closed, or elsewhere.
+        let spare = (safe && (rested || self.plan.endpoints.len() > 1)).then(|| head.clone());
         let streams = !body.is_none();
         let (sent, held) = match leased {
             Leased::Http1(mut sender, lease) => {
@@ -201,17 +200,21 @@ impl Call<'_> {
                 let sent = self
                     .wait(sender.try_send_request(request), streams, flight)
                     .await;
-                (sent.map_err(of_http1), Some(Held { sender, lease }))
+                (sent, Some(Held { sender, lease }))
             }
             Leased::Http2(mut sender) => {
                 let request = self.for_http2(head, body, endpoint);
                 let sent = self
                     .wait(sender.try_send_request(request), streams, flight)
                     .await;
-                (sent.map_err(of_http1), None)
+                (sent, None)
             }
         };
-        let response = sent?;
+        let response = sent.map_err(|late| {
+            let (failure, unsent) = of_late(late);
+            let again = unsent.or_else(|| spare.map(|head| (head, RequestBody::empty())));
+            (failure, again)
+        })?;
         let answered = begun.elapsed();
         match response.status() {
             StatusCode::BAD_GATEWAY
@@ -436,7 +439,7 @@ enum Late<E> {
 
 type SendError = hyper::client::conn::TrySendError<Request<RequestBody>>;
 
-fn of_http1(late: Late<SendError>) -> (Failure, Unsent) {
+fn of_late(late: Late<SendError>) -> (Failure, Unsent) {
     let mut error = match late {
         Late::Silent(limit) => return (Failure::FirstByte(limit), None),
         Late::Failed(error) => error,

@@ -222,6 +222,7 @@ impl Going<'_> {
             true => RequestBody::empty(),
             false => {
                 let limit = self.body_limit(route);
+                self.flight.told = Told::of_body();
                 RequestBody::streamed(
                     body,
                     self.current.terms.patience.body,

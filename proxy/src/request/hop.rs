@@ -4,7 +4,7 @@
 use http::HeaderMap;
 use http::header::{
     CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
 };
 
 use super::strict::Refusal;
@@ -23,6 +23,9 @@ pub type Wish = Option<HeaderValue>;
 /// # Errors
 /// When `Connection` names what it must not.
 pub fn strip_request(headers: &mut HeaderMap) -> Result<Wish, Refusal> {
+    if !headers.keys().any(is_of_hop) {
+        return Ok(None);
+    }
     let mut upgrade = false;
     if headers.contains_key(CONNECTION) {
         let named = named(headers);
@@ -63,6 +66,9 @@ pub fn strip_request(headers: &mut HeaderMap) -> Result<Wish, Refusal> {
 
 /// Takes the hop's own headers from an answer.
 pub fn strip_response(headers: &mut HeaderMap) {
+    if !headers.keys().any(is_of_hop) {
+        return;
+    }
     if headers.contains_key(CONNECTION) {
         for name in named(headers) {
             if !NOT_TO_NAME.contains(&name) {
@@ -82,9 +88,15 @@ pub fn strip_response(headers: &mut HeaderMap) {
     }
 }
 
-/// Whether trailers may follow: then the header that announces them goes on.
-pub fn announces_trailers(headers: &HeaderMap) -> bool {
-    headers.contains_key(TRAILER)
+/// Most messages have none of these, and one look at each name is all that it costs them.
+fn is_of_hop(name: &HeaderName) -> bool {
+    *name == CONNECTION
+        || *name == UPGRADE
+        || *name == TE
+        || *name == TRANSFER_ENCODING
+        || *name == PROXY_AUTHORIZATION
+        || *name == PROXY_AUTHENTICATE
+        || matches!(name.as_str(), "keep-alive" | "proxy-connection")
 }
 
 fn named(headers: &HeaderMap) -> Vec<HeaderName> {

@@ -82,7 +82,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Wire<T> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+        write_together(Pin::new(&mut self.inner), cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -96,4 +96,30 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Wire<T> {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.inner).poll_shutdown(cx)
     }
+}
+
+/// Up to so many bytes are copied together: that costs less than the kernel's work for a second
+/// piece. Measured with heads of 400 bytes and bodies of 1 KiB.
+const TOGETHER: usize = 4096;
+
+/// Writes several pieces, as one where they are small.
+pub fn write_together<T: AsyncWrite>(
+    inner: Pin<&mut T>,
+    cx: &mut Context<'_>,
+    bufs: &[IoSlice<'_>],
+) -> Poll<io::Result<usize>> {
+    if let [only] = bufs {
+        return inner.poll_write(cx, only);
+    }
+    let length: usize = bufs.iter().map(|buf| buf.len()).sum();
+    if length > TOGETHER {
+        return inner.poll_write_vectored(cx, bufs);
+    }
+    let mut together = [0; TOGETHER];
+    let mut filled = 0;
+    for buf in bufs {
+        together[filled..filled + buf.len()].copy_from_slice(buf);
+        filled += buf.len();
+    }
+    inner.poll_write(cx, &together[..filled])
 }

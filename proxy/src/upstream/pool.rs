@@ -37,6 +37,7 @@ pub struct Slot {
     permits: Semaphore,
     waiting: Cell<usize>,
     used: Cell<Instant>,
+    now: Rc<Cell<Instant>>,
 }
 
 /// All slots of a worker.
@@ -44,6 +45,8 @@ pub struct Slot {
 pub struct Pool {
     slots: RefCell<HashMap<u64, Rc<Slot>>>,
     bounds: Cell<Bounds>,
+    /// As of the last turn: asking the system's for each request would cost.
+    now: Rc<Cell<Instant>>,
 }
 
 /// A connection, for one request.
@@ -69,7 +72,7 @@ impl Lease {
     /// The answer has been read: the next request may have the connection.
     pub fn put_back(self, sender: http1::SendRequest<RequestBody>) {
         if !sender.is_closed() {
-            self.0.idle.borrow_mut().push((sender, Instant::now()));
+            self.0.idle.borrow_mut().push((sender, self.0.now.get()));
         }
     }
 }
@@ -91,10 +94,12 @@ impl Pool {
         Self {
             slots: RefCell::default(),
             bounds: Cell::new(bounds),
+            now: Rc::new(Cell::new(Instant::now())),
         }
     }
 
-    /// A connection to the endpoint, and whether it was used before.
+    /// A connection to the endpoint, and whether it has been at rest for a while: then the other
+    /// side may be closing it just now.
     ///
     /// # Errors
     /// Why there is none.
@@ -106,7 +111,7 @@ impl Pool {
         want: Want,
     ) -> Result<(Leased, bool), Failure> {
         let slot = self.slot(endpoint);
-        slot.used.set(Instant::now());
+        slot.used.set(self.now.get());
         if !want.upgrade
             && let Some(sender) = slot.shared(want.fresh)
         {
@@ -115,9 +120,10 @@ impl Pool {
         let lease = self.lease(&slot).await?;
         if !want.fresh
             && manner.send_proxy.is_none()
-            && let Some(sender) = lease.0.take_idle().await
+            && let Some((sender, since)) = lease.0.take_idle().await
         {
-            return Ok((Leased::Http1(sender, lease), true));
+            let rested = since != self.now.get();
+            return Ok((Leased::Http1(sender, lease), rested));
         }
         let fresh = dial::dial(endpoint, manner, client, want.upgrade, want.connect).await?;
         Ok((
@@ -143,7 +149,8 @@ impl Pool {
                 http2: RefCell::default(),
                 permits: Semaphore::new(self.bounds.get().connections),
                 waiting: Cell::new(0),
-                used: Cell::new(Instant::now()),
+                used: Cell::new(self.now.get()),
+                now: self.now.clone(),
             })
         };
         slots.entry(endpoint.id).or_insert_with(made).clone()
@@ -170,6 +177,7 @@ impl Pool {
     /// Closes what has been idle for long; called once a turn.
     pub fn tidy(&self) {
         let now = Instant::now();
+        self.now.set(now);
         let young = |since: Instant| now.duration_since(since) < IDLE;
         self.slots.borrow_mut().retain(|_, slot| {
             slot.idle
@@ -200,15 +208,15 @@ impl Slot {
     }
 
     /// The one that was used last is the least likely to be closing.
-    async fn take_idle(&self) -> Option<http1::SendRequest<RequestBody>> {
+    async fn take_idle(&self) -> Option<(http1::SendRequest<RequestBody>, Instant)> {
         loop {
             let (mut sender, since) = self.idle.borrow_mut().pop()?;
             if sender.is_ready() {
-                return Some(sender);
+                return Some((sender, since));
             }
             // It was put back as its answer ended: its task notices that a moment later.
-            if !sender.is_closed() && since.elapsed() < IDLE && sender.ready().await.is_ok() {
-                return Some(sender);
+            if !sender.is_closed() && sender.ready().await.is_ok() {
+                return Some((sender, since));
             }
         }
     }

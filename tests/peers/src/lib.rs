@@ -13,6 +13,8 @@ pub mod http;
 pub mod images;
 pub mod kube;
 pub mod minio;
+pub mod nginx;
+pub mod node;
 pub mod peer;
 pub mod port;
 pub mod postgres;
