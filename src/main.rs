@@ -13,6 +13,7 @@ mod serve;
 mod services;
 mod status;
 mod supervise;
+mod tls;
 mod up;
 
 use std::process::ExitCode;
@@ -80,6 +81,8 @@ enum Command {
     Probe(probe::Probe),
     /// Check a configuration, or print its schema
     Config(config::Config),
+    /// The proxy's local certificates
+    Tls(tls::Tls),
     /// Make the hash of a password for `api.users`
     HashPassword(hash_password::HashPassword),
     /// Print a script for tab completion
@@ -147,6 +150,7 @@ async fn dispatch(cli: Cli, out: &Output) -> Result<ExitCode> {
         Command::Status(status) => return Ok(verdict(status.run(&cli.home, out).await?)),
         Command::Services(services) => services.run(&cli.home, out).await?,
         Command::Serve(serve) => serve.run().await?,
+        Command::Tls(tls) => tls.run(out)?,
         Command::Probe(probe) => return Ok(verdict(probe.run(out).await?)),
         Command::Config(config) => config.run(out)?,
         Command::HashPassword(hash) => hash.run(out)?,

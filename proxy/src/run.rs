@@ -95,6 +95,8 @@ pub struct Proxy {
     told: Ingress,
     log: Option<(LogForm, Log)>,
     own: Option<Arc<Authority>>,
+    /// Certificates that were good.
+    known: certificates::Known,
     /// What the Ingress objects of a cluster make.
     cluster: Option<Arc<Made>>,
     watched: Vec<Arc<Endpoint>>,
@@ -141,6 +143,7 @@ impl Proxy {
             told: told.clone(),
             log: None,
             own: None,
+            known: certificates::Known::new(),
             cluster: None,
             watched: Vec::new(),
             workers: Vec::new(),
@@ -179,10 +182,10 @@ impl Proxy {
                 ..route
             }));
         }
-        let made = certificates::make(&tls, own.clone(), self.tickets.clone())?;
+        let made = certificates::make(&tls, own.clone(), self.tickets.clone(), &mut self.known)?;
         let (table, problems) = self.compiler.compile(&routes);
         for problem in problems.iter().chain(&made.problems) {
-            tracing::error!("left out: {problem}");
+            tracing::error!("{problem}");
         }
         if (&told.listen, &told.listen_tls) != (&self.told.listen, &self.told.listen_tls) {
             tracing::warn!("the proxy's addresses have changed: that takes a restart");

@@ -1,8 +1,12 @@
 //! The ingress proxy, end to end.
 
+mod curl;
 mod faults;
 mod forwarding;
 mod hostile;
 mod hostile_h2;
+mod ingress;
+mod reload;
 mod sockets;
+mod tls;
 mod witness;

@@ -347,6 +347,18 @@ impl Serve {
         self.answers().await
     }
 
+    /// Waits until it has ended by itself, with exit code 0.
+    pub(crate) async fn until_ended(&mut self) -> Result<()> {
+        let ended = wait_for("comind-ops to end", LATER, async || {
+            let status = self.process.exited()?.context("it runs")?;
+            match status.success() {
+                true => Ok(()),
+                false => Err(Hopeless(format!("it exited with {status}")).into()),
+            }
+        });
+        ended.await.map_err(|error| self.blame(error))
+    }
+
     /// Asks it to end, and waits until it has, with exit code 0.
     pub(crate) fn stop(&mut self) -> Result<()> {
         let ended = tokio::task::block_in_place(|| self.process.end(Signal::TERM, LATER));

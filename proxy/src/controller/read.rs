@@ -18,6 +18,7 @@ use kube::ResourceExt as _;
 
 use super::annotations::{self, Annotations};
 use super::world::{Key, World};
+use crate::route::compile;
 
 /// Marks classes whose Ingress objects are ours, whatever they are called.
 pub const CONTROLLER: &str = "comind.pro/ingress";
@@ -280,6 +281,7 @@ impl<'a> Reading<'a> {
             "Prefix" | "ImplementationSpecific" => Path::Prefix(text),
             other => return Err(format!("`{other}` is no pathType")),
         };
+        compile::matcher(&path_of)?;
         let action = match &one.annotations.redirect {
             Some((to, status)) => Action::Redirect {
                 to: to.clone(),

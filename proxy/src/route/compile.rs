@@ -129,7 +129,9 @@ impl Compiler {
             let meter = meter.clone();
             match self.route(route, meter) {
                 Ok(route) => compiled.push(Arc::new(route)),
-                Err(problem) => problems.push(format!("route `{}`: {problem}", route.name)),
+                Err(problem) => {
+                    problems.push(format!("route `{}` is left out: {problem}", route.name))
+                }
             }
         }
         self.endpoints
@@ -241,7 +243,11 @@ impl Compiler {
     }
 }
 
-fn matcher(path: &Path) -> Result<Matcher, String> {
+/// How paths are compared.
+///
+/// # Errors
+/// When it is no path, or no regular expression.
+pub fn matcher(path: &Path) -> Result<Matcher, String> {
     if !matches!(path, Path::Regex(_)) && !path.as_str().starts_with('/') {
         return Err(format!(
             "`{}` is no path; it begins with `/`",

@@ -45,6 +45,8 @@ pub struct Authority {
     made: Mutex<HashMap<String, (Arc<CertifiedKey>, i64)>>,
 }
 
+/// Where it is kept, below `data_dir`.
+pub const FOLDER: &str = "authority";
 /// Where its certificate is, below the folder.
 pub const CERTIFICATE: &str = "authority.pem";
 const KEY: &str = "authority.key";

@@ -61,6 +61,9 @@ pub struct Made {
     pub problems: Vec<String>,
 }
 
+/// The last good certificate of each source.
+pub type Known = HashMap<Arc<str>, Loaded>;
+
 /// Puts it together. `tickets` go on from set to set, so that sessions are resumed over a swap.
 ///
 /// # Errors
@@ -69,6 +72,7 @@ pub fn make(
     tls: &Tls,
     own: Option<Arc<Authority>>,
     tickets: Arc<dyn ProducesTickets>,
+    known: &mut Known,
 ) -> Result<Made, String> {
     let provider = Arc::new(ring::default_provider());
     let mut names = ByName {
@@ -79,26 +83,42 @@ pub fn make(
     };
     let (mut problems, mut expiry) = (Vec::new(), i64::MAX);
     for certificate in &tls.certificates {
-        match load(certificate, &provider) {
-            Ok(loaded) => {
-                expiry = expiry.min(loaded.expiry);
-                names.first.get_or_insert_with(|| loaded.key.clone());
-                for name in loaded.names {
-                    match name.strip_prefix('*') {
-                        Some(rest) => names
-                            .wildcard
-                            .entry(rest.to_owned())
-                            .or_insert_with(|| loaded.key.clone()),
-                        None => names
-                            .exact
-                            .entry(name)
-                            .or_insert_with(|| loaded.key.clone()),
-                    };
-                }
+        let loaded = match load(certificate, &provider) {
+            Ok(loaded) => known
+                .entry(certificate.source.clone())
+                .insert_entry(loaded)
+                .get()
+                .clone(),
+            Err(problem) => {
+                let before = known.get(&certificate.source).cloned();
+                let fate = match before {
+                    Some(_) => "the one before stays in force",
+                    None => "it is left out",
+                };
+                problems.push(format!(
+                    "certificate {}: {problem}; {fate}",
+                    certificate.source
+                ));
+                let Some(before) = before else { continue };
+                before
             }
-            Err(problem) => problems.push(format!("certificate {}: {problem}", certificate.source)),
+        };
+        expiry = expiry.min(loaded.expiry);
+        names.first.get_or_insert_with(|| loaded.key.clone());
+        for name in loaded.names {
+            match name.strip_prefix('*') {
+                Some(rest) => names
+                    .wildcard
+                    .entry(rest.to_owned())
+                    .or_insert_with(|| loaded.key.clone()),
+                None => names
+                    .exact
+                    .entry(name)
+                    .or_insert_with(|| loaded.key.clone()),
+            };
         }
     }
+    known.retain(|source, _| tls.certificates.iter().any(|it| it.source == *source));
     let expiry = if expiry == i64::MAX { 0 } else { expiry };
     if names.first.is_none() && names.own.is_none() {
         return Ok(Made {
@@ -143,7 +163,9 @@ fn authorities(pem: &[u8]) -> Result<RootCertStore, String> {
     }
 }
 
-struct Loaded {
+/// A certificate that was read.
+#[derive(Clone, Debug)]
+pub struct Loaded {
     key: Arc<CertifiedKey>,
     names: Vec<String>,
     expiry: i64,
@@ -190,7 +212,7 @@ fn dns_name(name: &GeneralName<'_>) -> Option<String> {
 /// All that is wrong with it.
 pub fn check(tls: &Tls) -> Result<(), Vec<String>> {
     let tickets = ring::Ticketer::new().map_err(|error| vec![error.to_string()])?;
-    match make(tls, None, tickets) {
+    match make(tls, None, tickets, &mut Known::new()) {
         Ok(made) if made.problems.is_empty() => Ok(()),
         Ok(made) => Err(made.problems),
         Err(problem) => Err(vec![problem]),

@@ -26,22 +26,33 @@ impl KubeApi {
 
     /// Lets the account list and watch these objects (`GROUP`, JSON list of plurals) everywhere.
     pub async fn allow(&self, account: &str, group: &str, plurals: &str) -> Result<()> {
+        self.allow_as(account, account, group, plurals).await
+    }
+
+    /// The same, by a role of this name, so that there can be several.
+    pub async fn allow_as(
+        &self,
+        account: &str,
+        role_name: &str,
+        group: &str,
+        plurals: &str,
+    ) -> Result<()> {
         let role = format!(
-            r#"{{"metadata":{{"name":"{account}"}},"rules":[{{"apiGroups":["{group}"],
+            r#"{{"metadata":{{"name":"{role_name}"}},"rules":[{{"apiGroups":["{group}"],
             "resources":{plurals},"verbs":["get","list","watch"]}}]}}"#
         );
         let path = format!("{ROLES}/clusterroles");
         self.request(Method::POST, &path, &role).await?;
         let binding = format!(
-            r#"{{"metadata":{{"name":"{account}"}},
-            "roleRef":{{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"{account}"}},
+            r#"{{"metadata":{{"name":"{role_name}"}},
+            "roleRef":{{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"{role_name}"}},
             "subjects":[{{"kind":"ServiceAccount","name":"{account}","namespace":"default"}}]}}"#
         );
         let path = format!("{ROLES}/clusterrolebindings");
         self.request(Method::POST, &path, &binding).await.map(drop)
     }
 
-    /// Takes from the account what [`allow`](Self::allow) gave.
+    /// Takes what [`allow`](Self::allow) gave to the account, or a role of this name.
     pub async fn forbid(&self, account: &str) -> Result<()> {
         let path = format!("{ROLES}/clusterrolebindings/{account}");
         self.request(Method::DELETE, &path, "").await.map(drop)
