@@ -75,9 +75,10 @@ FUZZ := RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run
 fuzz: ## Fuzz each target for FUZZ_SECONDS (needs cargo-fuzz; fuzz/README.md)
 	@mkdir -p fuzz/corpus/config
 	@$(FUZZ) config fuzz/corpus/config fuzz/seeds/config -- -max_total_time=$(FUZZ_SECONDS) -dict=fuzz/yaml.dict -timeout=10 -rss_limit_mb=2048
-	@$(FUZZ) last_event_id -- -max_total_time=$(FUZZ_SECONDS)
+	@for target in last_event_id proxy_head proxy_preface proxy_request proxy_route; do \
+		$(FUZZ) $$target -- -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 || exit 1; done
 
-.PHONY: bench-detection bench-cost bench-schedule bench-scrape bench-alert bench-page bench-watch
+.PHONY: bench-detection bench-cost bench-schedule bench-scrape bench-alert bench-page bench-watch bench-proxy
 bench-detection: setup-bench release ## Delay from a fault to the event, beside the exporters
 	@$(CARGO) run --release --locked -p comind-bench -- detection
 bench-cost: setup-bench release ## CPU and memory per probe, beside the exporters
@@ -90,5 +91,7 @@ bench-alert: setup-bench release ## Delay from a kill to the alert in Alertmanag
 	@$(CARGO) run --release --locked -p comind-bench -- alert
 bench-page: release ## What the live page costs with 500 targets and 10,000 transitions
 	@$(CARGO) run --release --locked -p comind-bench -- page
+bench-proxy: setup-bench release ## The ingress proxy beside nginx and HAProxy, one worker each
+	@$(CARGO) run --release --locked -p comind-bench -- proxy
 bench-watch: setup-bench release ## Delay from a change of an Argo CD application to the event
 	@$(CARGO) run --release --locked -p comind-bench -- watch

@@ -25,11 +25,6 @@ use comind_collector::traces;
 use crate::output::{Output, Wishes};
 use crate::place::HomeArgs;
 
-/// The proxy makes and frees a dozen small things a request; this does so in fewer instructions
-/// than the C library (docs/measured.md).
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Watches a platform and brings it up.
 #[derive(Debug, Parser)]
 #[command(name = "comind-ops", version = VERSION, max_term_width = 100)]

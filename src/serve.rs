@@ -9,6 +9,7 @@ use comind_collector::metrics::Build;
 use comind_collector::run::{self, Beside, Running};
 use comind_model::ingress::Ingress;
 use comind_proxy::run::Proxy;
+use listenfd::ListenFd;
 use prometheus_client::collector::Collector;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -49,7 +50,12 @@ fn proxy(beside: Beside) -> Result<Running, String> {
         )
         .collect();
     let routes = told.routes.len();
-    let proxy = Proxy::start(Ingress::clone(&told)).map_err(|error| error.to_string())?;
+    // Sockets that systemd, or whoever started us, keeps open over our restarts (LISTEN_FDS).
+    let mut given = ListenFd::from_env();
+    let inherited =
+        (0..given.len()).filter_map(|number| given.take_tcp_listener(number).ok().flatten());
+    let proxy = Proxy::start(Ingress::clone(&told), inherited.collect())
+        .map_err(|error| error.to_string())?;
     tracing::info!(routes, "the proxy serves on {}", addresses.join(", "));
     let collectors: Vec<Box<dyn Collector>> = vec![Box::new(proxy.collector())];
     let task = tokio::spawn(proxy.follow(beside.proxy, beside.seen, beside.stop));

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
@@ -21,7 +21,7 @@ use crate::controller::watch as controller;
 use crate::endpoint::Endpoint;
 use crate::route::compile::{Compiler, Doing};
 use crate::route::table::Table;
-use crate::serve::accept;
+use crate::serve::accept::{self, Listening};
 use crate::serve::clients::{Connections, Rate};
 use crate::serve::worker::{Current, Shared, TURN, Terms, Worker};
 use crate::telemetry::log::Log;
@@ -105,11 +105,12 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Starts it: when this returns, every listener listens.
+    /// Starts it: when this returns, every listener listens. Of `inherited` (sockets that somebody
+    /// else keeps open over our restarts) those are used that are at one of its addresses.
     ///
     /// # Errors
     /// When an address is taken, or TLS cannot be spoken.
-    pub fn start(told: Ingress) -> Result<Self, StartError> {
+    pub fn start(told: Ingress, inherited: Vec<TcpListener>) -> Result<Self, StartError> {
         let tickets = rustls::crypto::ring::Ticketer::new()
             .map_err(|error| StartError::Tls(error.to_string()))?;
         let nothing = Terms {
@@ -150,7 +151,7 @@ impl Proxy {
             stop: CancellationToken::new(),
         };
         proxy.tell(told).map_err(StartError::Tls)?;
-        proxy.listen()?;
+        proxy.listen(inherited)?;
         Ok(proxy)
     }
 
@@ -274,38 +275,41 @@ impl Proxy {
         }
     }
 
-    fn listen(&mut self) -> Result<(), StartError> {
+    fn listen(&mut self, inherited: Vec<TcpListener>) -> Result<(), StartError> {
         let workers = match self.told.workers {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             wanted => wanted,
         };
         let plain = self.told.listen.iter().map(|address| (*address, false));
-        let addresses: Vec<_> = plain
-            .chain(self.told.listen_tls.iter().map(|address| (*address, true)))
-            .collect();
-        for (address, _) in &addresses {
-            accept::probe(*address).map_err(|error| StartError::Listen {
-                address: *address,
-                error,
-            })?;
-        }
-        let mut sets = Vec::new();
-        for _ in 0..workers {
-            let mut set = Vec::new();
-            for (address, secure) in &addresses {
-                let listener = accept::listen(*address, true);
-                let listener = listener.map_err(|error| StartError::Listen {
-                    address: *address,
-                    error,
-                })?;
-                set.push((listener, *secure));
+        let secure = self.told.listen_tls.iter().map(|address| (*address, true));
+        let addresses: Vec<_> = plain.chain(secure).collect();
+        let mut sets: Vec<Vec<Listening>> = (0..workers).map(|_| Vec::new()).collect();
+        for (address, secure) in addresses {
+            let taken = |error| StartError::Listen { address, error };
+            let given = inherited
+                .iter()
+                .find(|it| it.local_addr().is_ok_and(|at| at == address));
+            if given.is_none() {
+                accept::probe(address).map_err(taken)?;
             }
-            sets.push(set);
+            for set in &mut sets {
+                let socket = match given {
+                    Some(given) => accept::share(given),
+                    None => accept::listen(address, true),
+                };
+                let (socket, inherited) = (socket.map_err(taken)?, given.is_some());
+                set.push(Listening {
+                    socket,
+                    secure,
+                    inherited,
+                });
+            }
         }
         for (number, set) in sets.into_iter().enumerate() {
             let (shared, stop, drain) = (self.shared.clone(), self.stop.clone(), self.told.drain);
-            let seed =
-                u128::from(std::process::id()) << 64 | (number as u128 + 1) << 32 | clock_bits();
+            let seed = (u128::from(std::process::id()) << 64)
+                | ((number as u128 + 1) << 32)
+                | clock_bits();
             let thread = std::thread::Builder::new().name(format!("proxy-{number}"));
             let spawned = thread.spawn(move || work(shared, seed, set, &stop, drain));
             self.workers.push(spawned.map_err(StartError::Thread)?);
@@ -389,13 +393,11 @@ fn clock_bits() -> u128 {
     since.map_or(0, |since| since.as_nanos())
 }
 
-type Listeners = Vec<(std::net::TcpListener, bool)>;
-
 /// The life of a worker's thread.
 fn work(
     shared: Arc<Shared>,
     seed: u128,
-    listeners: Listeners,
+    listeners: Vec<Listening>,
     stop: &CancellationToken,
     drain: Duration,
 ) {
@@ -410,10 +412,10 @@ fn work(
     local.block_on(&runtime, async move {
         let worker = Worker::new(shared, seed);
         let mut accepting = Vec::new();
-        for (listener, secure) in listeners {
-            match tokio::net::TcpListener::from_std(listener) {
+        for listening in listeners {
+            match listening.open() {
                 Ok(listener) => {
-                    let accept = accept::accept(worker.clone(), listener, secure, stop.clone());
+                    let accept = accept::accept(worker.clone(), listener, stop.clone());
                     accepting.push(tokio::task::spawn_local(accept));
                 }
                 Err(error) => tracing::error!("a worker cannot listen: {error}"),

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use comind_peers::http::send;
 use comind_peers::port::Port;
 use comind_peers::process::{Launch, Process, log_tail};
+use comind_peers::tool::Tool;
 use comind_peers::wait::{Hopeless, wait_for};
 use http::{Request, Response};
 use http_body_util::Full;
@@ -114,6 +115,18 @@ impl Serve {
         let more = ["--lease-kubeconfig", &kubeconfig];
         Self::launch_with(config, &more, |dir| {
             Launch::new(PROGRAM.into(), dir).env("COMIND_LEASE", "default/comind-ops")
+        })
+        .await
+    }
+
+    /// As [`start_with`](Self::start_with), by another program that starts it: our program with
+    /// its arguments comes behind `args`.
+    pub(crate) async fn start_by(config: &str, program: Tool, args: &[&str]) -> Result<Self> {
+        let program = program.find()?;
+        Self::launch(config, |dir| {
+            Launch::new(program, dir)
+                .args(args.iter().copied())
+                .arg(PROGRAM)
         })
         .await
     }

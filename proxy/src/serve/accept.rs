@@ -48,13 +48,58 @@ pub fn listen(address: SocketAddr, shared: bool) -> io::Result<std::net::TcpList
     Ok(socket.into())
 }
 
+/// One more handle on a listener that all workers accept from.
+///
+/// # Errors
+/// What the system says.
+pub fn share(listener: &std::net::TcpListener) -> io::Result<std::net::TcpListener> {
+    let handle = listener.try_clone()?;
+    handle.set_nonblocking(true)?;
+    Ok(handle)
+}
+
+/// A worker's listener.
+#[derive(Debug)]
+pub struct Listening<L = std::net::TcpListener> {
+    /// The socket.
+    pub socket: L,
+    /// TLS is spoken there.
+    pub secure: bool,
+    /// Somebody else keeps it open: who is in its queue waits for the next of us.
+    pub inherited: bool,
+}
+
+impl Listening {
+    /// For this thread's runtime.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn open(self) -> io::Result<Listening<TcpListener>> {
+        let Self {
+            socket,
+            secure,
+            inherited,
+        } = self;
+        let socket = TcpListener::from_std(socket)?;
+        Ok(Listening {
+            socket,
+            secure,
+            inherited,
+        })
+    }
+}
+
 /// Accepts until `stop`, and then what the kernel had already accepted for us.
 pub async fn accept(
     worker: Rc<Worker>,
-    listener: TcpListener,
-    secure: bool,
+    listening: Listening<TcpListener>,
     stop: CancellationToken,
 ) {
+    let Listening {
+        socket: listener,
+        secure,
+        inherited,
+    } = listening;
     loop {
         let accepted = tokio::select! {
             biased;
@@ -73,6 +118,9 @@ pub async fn accept(
                 }
             }
         }
+    }
+    if inherited {
+        return;
     }
     // Whoever is in the queue has connected as far as it knows.
     while let Ok(Ok((stream, peer))) = tokio::time::timeout(Duration::ZERO, listener.accept()).await

@@ -9,6 +9,7 @@ use comind_peers::http::get;
 use comind_peers::nginx::Nginx;
 use comind_peers::node::Node;
 use comind_peers::port::Port;
+use comind_peers::tool::Tool;
 use comind_peers::wait::wait_for;
 use rustix::process::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -63,37 +64,49 @@ impl Load {
 
 async fn keep_asking(addr: std::net::SocketAddr, stop: Arc<AtomicBool>) -> Result<usize> {
     let mut stream = TcpStream::connect(addr).await?;
-    let mut asked = 0;
-    let mut buffer = vec![0; 4096];
+    let (mut asked, mut kept) = (0, false);
     while !stop.load(Ordering::Relaxed) {
-        stream
-            .write_all(b"GET /file HTTP/1.1\r\nHost: a\r\n\r\n")
-            .await?;
-        let mut answer = Vec::new();
-        while !answer.ends_with(b"0123456789") {
-            let length = tokio::time::timeout(LATER, stream.read(&mut buffer)).await??;
-            ensure!(
-                length > 0,
-                "closed after {asked} requests, in {:?}",
-                String::from_utf8_lossy(&answer)
-            );
-            answer.extend_from_slice(&buffer[..length]);
+        let answer = once(&mut stream).await;
+        let answer = match answer {
+            // A kept connection may be closed while nothing is under way on it; every client asks
+            // anew then.
+            Ok(answer) if answer.is_empty() && kept => String::new(),
+            Err(_) if kept => String::new(),
+            other => other?,
+        };
+        if answer.is_empty() {
+            stream = TcpStream::connect(addr).await.context("to connect anew")?;
+            kept = false;
+            continue;
         }
         ensure!(
-            answer.starts_with(b"HTTP/1.1 200"),
-            "{}",
-            String::from_utf8_lossy(&answer)
+            answer.starts_with("HTTP/1.1 200") && answer.ends_with("0123456789"),
+            "{answer}"
         );
         asked += 1;
-        if answer
-            .to_ascii_lowercase()
-            .windows(17)
-            .any(|part| part == b"connection: close")
-        {
-            stream = TcpStream::connect(addr).await?;
+        kept = !answer.to_lowercase().contains("connection: close");
+        if !kept {
+            stream = TcpStream::connect(addr).await.context("to connect again")?;
         }
     }
     Ok(asked)
+}
+
+/// One request; an empty answer where the connection closed before there was one.
+async fn once(stream: &mut TcpStream) -> Result<String> {
+    stream
+        .write_all(b"GET /file HTTP/1.1\r\nHost: a\r\n\r\n")
+        .await?;
+    let (mut answer, mut buffer) = (Vec::new(), [0; 4096]);
+    while !answer.ends_with(b"0123456789") {
+        let length = tokio::time::timeout(LATER, stream.read(&mut buffer)).await;
+        match length.context("it is silent")? {
+            Ok(0) | Err(_) if answer.is_empty() => break,
+            Ok(0) => anyhow::bail!("closed within {:?}", String::from_utf8_lossy(&answer)),
+            other => answer.extend_from_slice(&buffer[..other?]),
+        }
+    }
+    Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -202,4 +215,59 @@ async fn a_drain_has_an_end() -> Result<()> {
     );
     ensure!(socket.receive().await.is_err());
     Ok(())
+}
+
+const PYTHON: Tool = Tool::debian("python3", "python3");
+
+/// Keeps a listening socket and runs the program with it, again after each SIGUSR1: as systemd
+/// does it with a socket unit.
+const KEEPER: &str = r#"
+import os, signal, socket, subprocess, sys
+port, argv = int(sys.argv[1]), sys.argv[2:]
+signals = {signal.SIGUSR1, signal.SIGTERM}
+signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+kept = socket.socket()
+kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+kept.bind(('127.0.0.1', port))
+kept.listen(1024)
+os.dup2(kept.fileno(), 3)
+start = lambda: subprocess.Popen(
+    ['/bin/sh', '-c', 'LISTEN_FDS=1 LISTEN_PID=$$ exec "$@"', 'sh', *argv], pass_fds=(3,),
+    preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, signals))
+child = start()
+while True:
+    got = signal.sigwait(signals)
+    child.send_signal(signal.SIGTERM)
+    code = child.wait()
+    if got == signal.SIGTERM:
+        sys.exit(code)
+    child = start()
+"#;
+
+/// Whoever connects while the program is started again waits, and is not refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_refuses_nobody() -> Result<()> {
+    let node = Node::start().await?;
+    let nginx = Nginx::start(&[("file", b"0123456789")], "").await?;
+    let port = Port::free()?;
+    let text = config(&port, &node, &nginx, 0);
+    let mut serve =
+        Serve::start_by(&text, PYTHON, &["-c", KEEPER, &port.number().to_string()]).await?;
+    let load = Load::start(port.addr());
+    for round in 1..=rounds().min(10) {
+        serve.signal(Signal::USR1)?;
+        wait_for("the next one", LATER, async || {
+            let log = serve.log()?;
+            let (begun, ended) = (
+                log.matches("the proxy serves on").count(),
+                log.matches("SIGTERM: draining").count(),
+            );
+            ensure!(begun == ended + 1 && ended == round, "{begun} {ended}");
+            Ok(())
+        })
+        .await?;
+    }
+    let asked = load.end().await.map_err(|error| serve.blame(error))?;
+    ensure!(asked > 20, "{asked} requests");
+    serve.stop()
 }
