@@ -93,5 +93,6 @@ bench-page: release ## What the live page costs with 500 targets and 10,000 tran
 	@$(CARGO) run --release --locked -p comind-bench -- page
 bench-proxy: setup-bench release ## The ingress proxy beside nginx and HAProxy, one worker each
 	@$(CARGO) run --release --locked -p comind-bench -- proxy
+	@$(CARGO) run --release --locked -p comind-bench -- proxy-many
 bench-watch: setup-bench release ## Delay from a change of an Argo CD application to the event
 	@$(CARGO) run --release --locked -p comind-bench -- watch

@@ -11,6 +11,7 @@ mod detection;
 mod figures;
 mod page;
 mod proxy;
+mod proxy_many;
 mod rivals;
 mod schedule;
 mod scrape;
@@ -33,12 +34,13 @@ fn main() -> Result<()> {
         "alert" => runtime.block_on(alert::run(count.unwrap_or(30))),
         "cost" => runtime.block_on(cost::run()),
         "page" => runtime.block_on(page::run()),
-        "proxy" => runtime.block_on(proxy::run(u64::from(count.unwrap_or(5)))),
+        "proxy" => runtime.block_on(proxy::run(count.unwrap_or(5) as u64)),
+        "proxy-many" => runtime.block_on(proxy_many::run(count.unwrap_or(300) as u64)),
         "watch" => runtime.block_on(watch::run()),
         "schedule" => runtime.block_on(schedule::run()),
         "scrape" => runtime.block_on(scrape::run()),
         other => bail!(
-            "`{other}` is no bench; give detection [KILLS], alert [KILLS], cost, page, proxy [SECONDS], watch, schedule or scrape"
+            "`{other}` is no bench; give detection [KILLS], alert [KILLS], cost, page, proxy [SECONDS], proxy-many [SECONDS], watch, schedule or scrape"
         ),
     }
 }

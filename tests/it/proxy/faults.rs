@@ -316,3 +316,48 @@ async fn a_taken_port_is_named() -> Result<()> {
     );
     Ok(())
 }
+
+/// One connection, one who waits: the next is told so at once, and that it may come back.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_queue_has_an_end() -> Result<()> {
+    let node = Node::start().await?;
+    let port = Port::free()?;
+    let config = format!(
+        "api: {{ listen: LISTEN }}\ndata_dir: DATA\nproxy:\n  listen: {}\n  workers: 1\n  \
+         limits: {{ upstream_connections: 1, pending: 1 }}\n  routes:\n    - {{ host: \"*\", upstream: \"http://{}\" }}\n",
+        port.addr(),
+        node.addr()
+    );
+    let serve = Serve::start_with(&config).await?;
+    let addr = port.addr();
+    let ask = move |path: &'static str| {
+        tokio::spawn(async move { exchange(addr, &self::ask(path)).await })
+    };
+    let slow = ask("/slow");
+    serve
+        .until_value(
+            "comind_proxy_requests_in_flight",
+            &[("route", "*/")],
+            |count| count == 1.0,
+        )
+        .await?;
+    let waits = ask("/who");
+    serve
+        .until_value(
+            "comind_proxy_requests_in_flight",
+            &[("route", "*/")],
+            |count| count == 2.0,
+        )
+        .await?;
+    let full = String::from_utf8_lossy(&exchange(addr, &self::ask("/who")).await?).into_owned();
+    ensure!(
+        full.starts_with("HTTP/1.1 503")
+            && full.contains("retry-after: 1")
+            && full.contains("\"reason\":\"full\""),
+        "{full}"
+    );
+    ensure!(full.contains("\"failed\":\"proxy\""), "{full}");
+    ensure!(status(&slow.await??) == Some(200));
+    ensure!(status(&waits.await??) == Some(200));
+    Ok(())
+}

@@ -13,6 +13,7 @@ use super::curl::curl;
 use crate::secure::{Authority, replace};
 use crate::serve::{LATER, Serve, run_to_end, value};
 
+const OPENSSL: Tool = Tool::debian("openssl", "openssl");
 const H2SPEC: Tool = Tool::built("h2spec");
 
 /// A folder with what a config names.
@@ -287,6 +288,42 @@ async fn tls_towards_upstreams() -> Result<()> {
         };
         ensure!(seen.body.contains(what), "{host}: {seen:?}");
     }
+    Ok(())
+}
+
+/// The second handshake of a client is a short one, also when the certificates were read anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_are_resumed() -> Result<()> {
+    let node = Node::start().await?;
+    let place = Place::new()?;
+    let serve = Serve::start_with(&place.config("", &to(node.addr()))).await?;
+    let session = place.path("session").display().to_string();
+    let shake = async |how: &str| {
+        let output = tokio::process::Command::new(OPENSSL.find()?)
+            .args([
+                "s_client",
+                "-connect",
+                &place.tls.addr().to_string(),
+                "-servername",
+                "one.test",
+            ])
+            .args(["-no_tls1_3", how, &session])
+            .stdin(std::process::Stdio::null())
+            .kill_on_drop(true)
+            .output()
+            .await?;
+        Ok::<_, anyhow::Error>(String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let first = shake("-sess_out").await?;
+    ensure!(first.contains("New, TLSv1.2"), "{first}");
+    let second = shake("-sess_in").await?;
+    ensure!(second.contains("Reused, TLSv1.2"), "{second}");
+    place.certify("wild", &["*.wild.test", "*.more.test"])?;
+    serve
+        .until_value("comind_proxy_route_tables_total", &[], |count| count >= 2.0)
+        .await?;
+    let third = shake("-sess_in").await?;
+    ensure!(third.contains("Reused, TLSv1.2"), "{third}");
     Ok(())
 }
 
