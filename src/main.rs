@@ -21,6 +21,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use comind_collector::traces;
+use comind_proxy::telemetry::trace::Ids;
 
 use crate::output::{Output, Wishes};
 use crate::place::HomeArgs;
@@ -124,12 +125,15 @@ fn run(cli: Cli, out: &Output) -> Result<ExitCode> {
     let mut provider = None;
     if serving || std::env::var_os("COMIND_LOG").is_some() {
         if serving {
-            provider = traces::provider(serve::BUILD, runtime.handle().clone())
+            provider = traces::provider(serve::BUILD, runtime.handle().clone(), Ids::default())
                 .map_err(anyhow::Error::msg)?;
+            if let Some(provider) = &provider {
+                opentelemetry::global::set_tracer_provider(provider.clone());
+            }
         }
         logging::init(cli.log_format, provider.as_ref());
     }
-    let ended = runtime.block_on(Box::pin(dispatch(cli, out)));
+    let ended = runtime.block_on(Box::pin(dispatch(cli, out, provider.is_some())));
     if let Some(provider) = provider
         && let Err(error) = provider.shutdown()
     {
@@ -138,13 +142,13 @@ fn run(cli: Cli, out: &Output) -> Result<ExitCode> {
     ended
 }
 
-async fn dispatch(cli: Cli, out: &Output) -> Result<ExitCode> {
+async fn dispatch(cli: Cli, out: &Output, traced: bool) -> Result<ExitCode> {
     match cli.command {
         Command::Up(up) => up.run(&cli.home, out).await?,
         Command::Down(down) => down.run(&cli.home, out).await?,
         Command::Status(status) => return Ok(verdict(status.run(&cli.home, out).await?)),
         Command::Services(services) => services.run(&cli.home, out).await?,
-        Command::Serve(serve) => serve.run().await?,
+        Command::Serve(serve) => serve.run(traced).await?,
         Command::Tls(tls) => tls.run(out)?,
         Command::Probe(probe) => return Ok(verdict(probe.run(out).await?)),
         Command::Config(config) => config.run(out)?,

@@ -34,8 +34,8 @@ pub(crate) struct Serve {
     lease_kubeconfig: Option<PathBuf>,
 }
 
-/// Starts the ingress proxy, where the config has one.
-fn proxy(beside: Beside) -> Result<Running, String> {
+/// Starts the ingress proxy, where the config has one; `traced` where there is a provider of traces.
+fn proxy(beside: Beside, traced: bool) -> Result<Running, String> {
     let Some(told) = beside.proxy.borrow().clone() else {
         return Ok(Running::default());
     };
@@ -50,11 +50,12 @@ fn proxy(beside: Beside) -> Result<Running, String> {
         )
         .collect();
     let routes = told.routes.len();
+    let tracer = traced.then(|| opentelemetry::global::tracer("comind-proxy"));
     // Sockets that systemd, or whoever started us, keeps open over our restarts (LISTEN_FDS).
     let mut given = ListenFd::from_env();
     let inherited =
         (0..given.len()).filter_map(|number| given.take_tcp_listener(number).ok().flatten());
-    let proxy = Proxy::start(Ingress::clone(&told), inherited.collect())
+    let proxy = Proxy::start(Ingress::clone(&told), inherited.collect(), tracer)
         .map_err(|error| error.to_string())?;
     tracing::info!(routes, "the proxy serves on {}", addresses.join(", "));
     let collectors: Vec<Box<dyn Collector>> = vec![Box::new(proxy.collector())];
@@ -66,8 +67,8 @@ fn proxy(beside: Beside) -> Result<Running, String> {
 }
 
 impl Serve {
-    /// Serves until SIGTERM or SIGINT; the first drains, the second ends it at once.
-    pub(crate) async fn run(self) -> Result<()> {
+    /// Serves until SIGTERM or SIGINT, with a provider of traces or without; the first drains, the second ends it at once.
+    pub(crate) async fn run(self, traced: bool) -> Result<()> {
         let shutdown = CancellationToken::new();
         let mut term = signal(SignalKind::terminate())?;
         let mut int = signal(SignalKind::interrupt())?;
@@ -90,7 +91,10 @@ impl Serve {
             kubeconfig: self.lease_kubeconfig,
             ..lease
         });
-        let served = run::serve(self.config, lease, BUILD, shutdown, proxy).await;
+        let served = run::serve(self.config, lease, BUILD, shutdown, |beside| {
+            proxy(beside, traced)
+        })
+        .await;
         listener.abort();
         Ok(served?)
     }

@@ -123,7 +123,11 @@ pub async fn serve(
     let began = SystemTime::now();
     let config = config::load(&file).map_err(ServeError::Config)?;
     let listener = listen(config.api.listen).await?;
-    descriptors::raise(config.targets.len());
+    let proxied = config
+        .proxy
+        .as_ref()
+        .map_or(0, |proxy| proxy.limits.connections);
+    descriptors::raise(config.targets.len(), proxied);
     let clock = Clock::system();
     let meters = Arc::new(TargetMeters::default());
     let desk = Desk::open(&config.data_dir);

@@ -16,7 +16,7 @@ use opentelemetry::KeyValue;
 use opentelemetry_http::{HttpClient, HttpError};
 use opentelemetry_otlp::{SpanExporter, WithHttpConfig as _};
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::SdkTracerProvider;
+use opentelemetry_sdk::trace::{IdGenerator, SdkTracerProvider};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -40,11 +40,15 @@ const DEADLINE: Duration = Duration::from_secs(5);
 const ANSWER: usize = 64 << 10;
 
 /// What makes and delivers the traces, if the environment asks for them. Deliveries run on
-/// `runtime`; what cannot be delivered is dropped.
+/// `runtime`; what cannot be delivered is dropped. `ids` names the spans.
 ///
 /// # Errors
 /// When what the environment says cannot be used.
-pub fn provider(build: Build, runtime: Handle) -> Result<Option<SdkTracerProvider>, String> {
+pub fn provider(
+    build: Build,
+    runtime: Handle,
+    ids: impl IdGenerator + 'static,
+) -> Result<Option<SdkTracerProvider>, String> {
     let set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     let Some(asking) = ASKING.iter().find(|name| set(name)) else {
         return Ok(None);
@@ -60,6 +64,7 @@ pub fn provider(build: Build, runtime: Handle) -> Result<Option<SdkTracerProvide
         .build();
     let provider = SdkTracerProvider::builder()
         .with_batch_exporter(exporter)
+        .with_id_generator(ids)
         .with_resource(resource)
         .build();
     Ok(Some(provider))

@@ -12,6 +12,7 @@ use arc_swap::ArcSwap;
 use comind_model::health::Health;
 use comind_model::ingress::{Ingress, LogForm, Route};
 use comind_model::snapshot::Snapshot;
+use opentelemetry::global::BoxedTracer;
 use rustls::server::ProducesTickets;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -23,7 +24,7 @@ use crate::route::compile::{Compiler, Doing};
 use crate::route::table::Table;
 use crate::serve::accept::{self, Listening};
 use crate::serve::clients::{Connections, Rate};
-use crate::serve::worker::{Current, Shared, TURN, Terms, Worker};
+use crate::serve::worker::{Current, Shared, TURN, Terms, Tracer, Worker};
 use crate::telemetry::log::Log;
 use crate::telemetry::meter::{ProxyMeter, RouteMeter};
 use crate::telemetry::metrics::{Exported, ProxyCollector};
@@ -106,11 +107,17 @@ pub struct Proxy {
 
 impl Proxy {
     /// Starts it: when this returns, every listener listens. Of `inherited` (sockets that somebody
-    /// else keeps open over our restarts) those are used that are at one of its addresses.
+    /// else keeps open over our restarts) those are used that are at one of its addresses. With a
+    /// `tracer`, whose provider takes its ids from [`Ids`](crate::telemetry::trace::Ids), requests
+    /// are told as spans.
     ///
     /// # Errors
     /// When an address is taken, or TLS cannot be spoken.
-    pub fn start(told: Ingress, inherited: Vec<TcpListener>) -> Result<Self, StartError> {
+    pub fn start(
+        told: Ingress,
+        inherited: Vec<TcpListener>,
+        tracer: Option<BoxedTracer>,
+    ) -> Result<Self, StartError> {
         let tickets = rustls::crypto::ring::Ticketer::new()
             .map_err(|error| StartError::Tls(error.to_string()))?;
         let nothing = Terms {
@@ -135,6 +142,7 @@ impl Proxy {
             stray: Arc::new(RouteMeter::new("none".into())),
             connections: Arc::new(Connections::default()),
             clock: Clock::default(),
+            tracer: tracer.map(Tracer),
         });
         let mut proxy = Self {
             shared,

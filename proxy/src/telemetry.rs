@@ -3,3 +3,4 @@
 pub mod log;
 pub mod meter;
 pub mod metrics;
+pub mod trace;

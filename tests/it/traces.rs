@@ -133,3 +133,74 @@ async fn a_collector_of_traces_that_is_out_harms_nobody() -> Result<()> {
     receiver.until(1, LATER).await?;
     serve.stop()
 }
+
+/// A request through the proxy is a span with the ids that its upstream was told, below the span
+/// of whoever asked.
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_through_the_proxy_are_spans_of_their_traces() -> Result<()> {
+    let receiver = Receiver::start().await?;
+    let web = crate::web::Web::start(None).await?;
+    let port = comind_peers::port::Port::free()?;
+    let config = format!(
+        "api: {{ listen: LISTEN }}\ndata_dir: DATA\nproxy:\n  listen: {}\n  routes:\n    - {{ host: \"*\", name: shop, upstream: \"http://{}\" }}\n",
+        port.addr(),
+        web.addr()
+    );
+    let endpoint = format!("http://{}", receiver.addr());
+    let environment = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()),
+        ("OTEL_BSP_SCHEDULE_DELAY", "100"),
+    ];
+    let serve = Serve::start_in(&config, &environment).await?;
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    // The second trace is not wanted by whoever began it.
+    let mut wanted = 0;
+    for flags in ["01", "00", "01"] {
+        let request = http::Request::get("/a?token=fathom")
+            .header("host", "a")
+            .header(
+                "traceparent",
+                format!("00-{trace}-00f067aa0ba902b7-{flags}"),
+            );
+        comind_peers::http::send(port.addr(), request.body(Default::default())?).await?;
+        if flags == "00" {
+            continue;
+        }
+        wanted += 1;
+        let told = web.asked()["traceparent"].to_str()?.to_owned();
+        let waited = wait_for("the span", LATER, async || {
+            let posted = receiver.posted();
+            let told_of = posted.iter().map(decoded).collect::<Result<Vec<_>>>()?;
+            ensure!(
+                !format!("{told_of:?}").contains("fathom"),
+                "a query is in the spans"
+            );
+            let spans = told_of
+                .iter()
+                .flat_map(spans)
+                .filter(|span| span.name == "GET shop");
+            let spans: Vec<_> = spans.collect();
+            ensure!(spans.len() == wanted, "{} spans", spans.len());
+            let hex = |bytes: &[u8]| {
+                bytes
+                    .iter()
+                    .map(|byte| format!("{byte:02x}"))
+                    .collect::<String>()
+            };
+            let is_it = |span: &&&Span| told == format!("00-{trace}-{}-01", hex(&span.span_id));
+            let span = spans
+                .iter()
+                .find(is_it)
+                .with_context(|| format!("no {told} in {spans:?}"))?;
+            ensure!(hex(&span.trace_id) == trace, "{span:?}");
+            ensure!(hex(&span.parent_span_id) == "00f067aa0ba902b7", "{span:?}");
+            ensure!(
+                attribute(&span.attributes, "url.path") == Some("/a"),
+                "{span:?}"
+            );
+            Ok(())
+        });
+        waited.await.map_err(|error| serve.blame(error))?;
+    }
+    Ok(())
+}

@@ -103,6 +103,11 @@ impl RequestBody {
         })))
     }
 
+    /// It, with none left in its place.
+    pub fn take(&mut self) -> Self {
+        Self(self.0.take())
+    }
+
     /// There is none.
     pub fn is_none(&self) -> bool {
         self.0.is_none()

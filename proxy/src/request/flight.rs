@@ -69,8 +69,10 @@ pub struct Asked {
     pub host: Option<http::HeaderValue>,
     /// Who says that it was sent by.
     pub agent: Option<http::HeaderValue>,
-    /// Its trace.
+    /// Its trace, as the upstream was told.
     pub trace: Option<http::HeaderValue>,
+    /// The trace as the client told it.
+    pub parent: Option<http::HeaderValue>,
 }
 
 /// A request under way.
@@ -124,7 +126,7 @@ impl Drop for Flight {
         }
         self.pulse.request_ends();
         if let Some(asked) = self.asked.take() {
-            self.worker.log(Line {
+            self.worker.tell(Line {
                 asked,
                 client: self.client,
                 route: self.meter.name.clone(),

@@ -29,7 +29,7 @@ use crate::upstream::pool::{Leased, Want};
 /// At most so many are asked for one request.
 const ATTEMPTS: u32 = 3;
 
-/// Whoever sends it is told how its request went.
+/// Who sends it, and is trusted or on this machine, is told how its request went.
 const DEBUG: HeaderName = HeaderName::from_static("x-comind-debug");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 const SHOWN_UPSTREAM: HeaderName = HeaderName::from_static("x-comind-upstream");
@@ -55,6 +55,8 @@ pub struct Call<'a> {
     pub wish: Option<HeaderValue>,
     /// The client's side of that.
     pub upgrade: Option<OnUpgrade>,
+    /// The largest body, in bytes.
+    pub body_limit: Option<u64>,
 }
 
 /// An answer with where it came from.
@@ -67,8 +69,8 @@ struct Answer {
     answered: Duration,
 }
 
-/// The request when nothing of it was sent.
-type Unsent = Option<(Parts, RequestBody)>;
+/// A failure, and whether head and body are there to be sent again.
+type Failed = (Failure, bool);
 
 /// Passes it on.
 ///
@@ -76,18 +78,23 @@ type Unsent = Option<(Parts, RequestBody)>;
 /// What to tell the client, with its flight.
 pub async fn forward(
     mut call: Call<'_>,
-    head: Parts,
+    head: &mut Parts,
     body: RequestBody,
     mut flight: Box<Flight>,
 ) -> Result<Reply, (Box<Flight>, Problem)> {
-    let debug = head.headers.contains_key(DEBUG);
+    // Where things are is nobody's business but ours.
+    let ours = call.conn.identity.trusted || call.conn.identity.peer.ip().is_loopback();
+    let debug = ours && head.headers.contains_key(DEBUG);
     let total = call.plan.timeouts.total.filter(|_| !call.class.is_stream());
-    let asking = call.ask(head, body, &mut flight);
-    let asked = match total {
-        Some(limit) => tokio::time::timeout(limit, asking)
-            .await
-            .unwrap_or(Err(Failure::Total(limit))),
-        None => asking.await,
+    let asked = {
+        let mut asking = std::pin::pin!(call.ask(head, body, &flight));
+        match total {
+            Some(limit) => {
+                let asked = tokio::time::timeout(limit, asking.as_mut()).await;
+                asked.unwrap_or(Err(Failure::Total(limit)))
+            }
+            None => asking.await,
+        }
     };
     match asked {
         Ok(answer) => {
@@ -103,25 +110,23 @@ pub async fn forward(
 
 impl Call<'_> {
     async fn ask(
-        &mut self,
-        head: Parts,
-        body: RequestBody,
-        flight: &mut Flight,
+        &self,
+        head: &mut Parts,
+        mut body: RequestBody,
+        flight: &Flight,
     ) -> Result<Answer, Failure> {
         self.plan.budget.request();
         // A body that is on its way cannot be sent twice, and neither should what changes things.
         let safe = body.is_none() && is_safe(&head.method);
-        let mut unsent = (head, body);
         let (mut but, mut fresh) = (None, false);
         for attempt in 1.. {
-            let (head, body) = unsent;
             let Some(endpoint) = self.choose(but) else {
                 return Err(Failure::NoEndpoint(self.plan.lack.clone()));
             };
             endpoint.begins();
             let counted = InFlight(&endpoint);
-            let (failure, left) = match self
-                .once(&endpoint, fresh, safe, (head, body), flight)
+            let (failure, again) = match self
+                .once(&endpoint, (fresh, safe), head, &mut body, flight)
                 .await
             {
                 Ok(answer) => {
@@ -133,15 +138,14 @@ impl Call<'_> {
             };
             drop(counted);
             self.note(&endpoint, &failure);
-            let left = left.filter(|_| failure.is_worth_another() && attempt < ATTEMPTS);
-            let Some(left) = left.filter(|_| self.plan.budget.retry()) else {
+            let worth = again && failure.is_worth_another() && attempt < ATTEMPTS;
+            if !(worth && self.plan.budget.retry()) {
                 return Err(failure);
-            };
+            }
             self.meter.retries();
             // Where the connection was an old one, the endpoint may be well.
             fresh = true;
             but = (self.plan.endpoints.len() > 1).then_some(endpoint.id);
-            unsent = left;
         }
         Err(Failure::NoEndpoint(None))
     }
@@ -164,15 +168,15 @@ impl Call<'_> {
         }
     }
 
-    /// One try at one endpoint. What fails brings back what can be sent again.
+    /// One try at one endpoint. Where it fails, head and body are put back if they can be sent again.
     async fn once(
         &self,
         endpoint: &Arc<Endpoint>,
-        fresh: bool,
-        safe: bool,
-        (head, body): (Parts, RequestBody),
+        (fresh, safe): (bool, bool),
+        head: &mut Parts,
+        body: &mut RequestBody,
         flight: &Flight,
-    ) -> Result<Answer, (Failure, Unsent)> {
+    ) -> Result<Answer, Failed> {
         let begun = Instant::now();
         let want = Want {
             upgrade: self.wish.is_some(),
@@ -185,36 +189,45 @@ impl Call<'_> {
             .pool
             .get(endpoint, &self.plan.manner, client, want)
             .await;
-        let (leased, rested) = match leased {
-            Ok(leased) => leased,
-            Err(failure) => return Err((failure, Some((head, body)))),
-        };
+        let (leased, rested) = leased.map_err(|failure| (failure, true))?;
         let connected = begun.elapsed();
         // A copy costs, and pays where another try may go better: on a connection that may just
         // have been closed, or elsewhere.
-        let spare = (safe && (rested || self.plan.endpoints.len() > 1)).then(|| head.clone());
+        let spare =
+            (safe && (rested || self.plan.endpoints.len() > 1)).then(|| Box::new(head.clone()));
         let streams = !body.is_none();
         let (sent, held) = match leased {
             Leased::Http1(mut sender, lease) => {
-                let request = self.for_http1(head, body);
-                let sent = self
-                    .wait(sender.try_send_request(request), streams, flight)
-                    .await;
-                (sent, Some(Held { sender, lease }))
+                let sending = sender.try_send_request(self.for_http1(taken(head), body.take()));
+                (
+                    self.wait(sending, streams, flight).await,
+                    Some(Held { sender, lease }),
+                )
             }
             Leased::Http2(mut sender) => {
-                let request = self.for_http2(head, body, endpoint);
-                let sent = self
-                    .wait(sender.try_send_request(request), streams, flight)
-                    .await;
-                (sent, None)
+                let sending =
+                    sender.try_send_request(self.for_http2(taken(head), body.take(), endpoint));
+                (self.wait(sending, streams, flight).await, None)
             }
         };
-        let response = sent.map_err(|late| {
-            let (failure, unsent) = of_late(late);
-            let again = unsent.or_else(|| spare.map(|head| (head, RequestBody::empty())));
-            (failure, again)
-        })?;
+        let response = match sent {
+            Ok(response) => response,
+            Err(late) => {
+                let (failure, unsent) = of_late(late);
+                let again = match (unsent, spare) {
+                    (Some((parts, rest)), _) => {
+                        (*head, *body) = (parts, rest);
+                        true
+                    }
+                    (None, Some(parts)) => {
+                        *head = *parts;
+                        true
+                    }
+                    (None, None) => false,
+                };
+                return Err((failure, again));
+            }
+        };
         let answered = begun.elapsed();
         match response.status() {
             StatusCode::BAD_GATEWAY
@@ -381,14 +394,7 @@ impl Call<'_> {
     fn problem(&self, failure: &Failure, flight: &Flight) -> Problem {
         match flight.told.fault() {
             Some("body_too_large") => {
-                return too_large(
-                    self.worker
-                        .current()
-                        .terms
-                        .limits
-                        .body_bytes
-                        .unwrap_or_default(),
-                );
+                return too_large(self.body_limit.unwrap_or_default());
             }
             Some(what) => {
                 let text = "the request's body did not come to its end".to_owned();
@@ -417,6 +423,12 @@ impl Call<'_> {
     }
 }
 
+/// The head, with nothing left in its place.
+fn taken(head: &mut Parts) -> Parts {
+    let (nothing, ()) = Request::new(()).into_parts();
+    std::mem::replace(head, nothing)
+}
+
 /// Asked twice it does what it does once, and changes nothing that matters (RFC 9110, section 9.2.1).
 fn is_safe(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
@@ -439,7 +451,7 @@ enum Late<E> {
 
 type SendError = hyper::client::conn::TrySendError<Request<RequestBody>>;
 
-fn of_late(late: Late<SendError>) -> (Failure, Unsent) {
+fn of_late(late: Late<SendError>) -> (Failure, Option<(Parts, RequestBody)>) {
     let mut error = match late {
         Late::Silent(limit) => return (Failure::FirstByte(limit), None),
         Late::Failed(error) => error,

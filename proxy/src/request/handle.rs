@@ -18,7 +18,7 @@ use super::body::{ReplyBody, RequestBody};
 use super::class::Class;
 use super::flight::{Asked, Flight, Told};
 use super::forward::{Call, forward};
-use super::identity::Trace;
+use super::identity::{self, TRACEPARENT, Trace};
 use super::problem::{Problem, Who};
 use super::strict::{self, Refusal, split_port};
 use super::{hop, rewrite};
@@ -39,7 +39,7 @@ pub async fn handle(
     let began = Instant::now();
     let suspicions = conn.control.pulse.request_begins();
     let current = worker.current();
-    let (head, body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
     let client = conn.identity.client(&head.headers, &current.terms.trusted);
     let flight = Box::new(Flight {
         worker: worker.clone(),
@@ -53,7 +53,8 @@ pub async fn handle(
         fault: None,
         endpoint: None,
         told: Told::default(),
-        asked: current.terms.log.is_some().then(|| asked(&head)),
+        asked: (current.terms.log.is_some() || worker.shared.tracer.is_some())
+            .then(|| asked(&head)),
     });
     flight.meter.begins();
     let going = Going {
@@ -62,7 +63,7 @@ pub async fn handle(
         current: &current,
         flight,
     };
-    Ok(going.answer(head, body, suspicions).await)
+    Ok(going.answer(&mut head, body, suspicions).await)
 }
 
 fn asked(head: &Parts) -> Asked {
@@ -73,6 +74,7 @@ fn asked(head: &Parts) -> Asked {
         host: head.headers.get(HOST).cloned().or_else(|| authority(head)),
         agent: head.headers.get(USER_AGENT).cloned(),
         trace: None,
+        parent: head.headers.get(TRACEPARENT).cloned(),
     }
 }
 
@@ -90,9 +92,9 @@ struct Going<'a> {
 }
 
 impl Going<'_> {
-    async fn answer(mut self, head: Parts, body: Incoming, suspicions: (bool, bool)) -> Reply {
-        if let Err(refusal) = admit(&head, suspicions) {
-            return self.refuse(&head, refusal);
+    async fn answer(mut self, head: &mut Parts, body: Incoming, suspicions: (bool, bool)) -> Reply {
+        if let Err(refusal) = admit(head, suspicions) {
+            return self.refuse(head, refusal);
         }
         let host = match head.headers.get(HOST) {
             Some(host) => host.to_str().unwrap_or_default(),
@@ -104,15 +106,15 @@ impl Going<'_> {
         let path = merged(head.uri.path());
         let Some(route) = self.current.table.find(host, &path, &head.headers) else {
             let text = format!("no route is for {host}{path}");
-            return self.fail(&head, StatusCode::NOT_FOUND, Who::Proxy, "no_route", text);
+            return self.fail(head, StatusCode::NOT_FOUND, Who::Proxy, "no_route", text);
         };
         self.flight.count_at(&route.meter);
-        if let Some(problem) = self.forbid(route, &head) {
-            return self.problem(&head, problem);
+        if let Some(problem) = self.forbid(route, head) {
+            return self.problem(head, problem);
         }
         if route.https_only && !self.conn.identity.secure {
-            let to = self.https(host, &head);
-            return self.redirect(&head, StatusCode::PERMANENT_REDIRECT, &to);
+            let to = self.https(host, head);
+            return self.redirect(head, StatusCode::PERMANENT_REDIRECT, &to);
         }
         let secure = self.conn.identity.secure;
         let mut reply = match &route.doing {
@@ -120,9 +122,9 @@ impl Going<'_> {
             Doing::Redirect { to, status } => {
                 let asked = head.uri.path_and_query().map_or("/", |path| path.as_str());
                 let to = to.replace("$path", asked);
-                self.redirect(&head, *status, &to)
+                self.redirect(head, *status, &to)
             }
-            Doing::Respond { status, body } => self.say(&head, *status, body),
+            Doing::Respond { status, body } => self.say(head, *status, body),
         };
         if let Some(hsts) = &route.hsts
             && secure
@@ -190,22 +192,22 @@ impl Going<'_> {
         mut self,
         route: &Compiled,
         plan: &Plan,
-        mut head: Parts,
+        head: &mut Parts,
         body: Incoming,
     ) -> Reply {
         let upgrade = head.extensions.remove::<hyper::upgrade::OnUpgrade>();
         let wish = match hop::strip_request(&mut head.headers) {
             // An upgrade to HTTP/2 would carry requests past all that is checked here.
             Ok(wish) => wish.filter(|wish| head.version == Version::HTTP_11 && !is_h2c(wish)),
-            Err(refusal) => return self.refuse(&head, refusal),
+            Err(refusal) => return self.refuse(head, refusal),
         };
         let Some(path) = rewrite::path(&head.uri, &route.path, plan.path.as_deref()) else {
             let text = "the route's rewrite makes no path of this one".to_owned();
-            return self.fail(&head, StatusCode::BAD_REQUEST, Who::Proxy, "rewrite", text);
+            return self.fail(head, StatusCode::BAD_REQUEST, Who::Proxy, "rewrite", text);
         };
         // We ask for the body ourselves.
         head.headers.remove(EXPECT);
-        let host = head.headers.get(HOST).cloned().or_else(|| authority(&head));
+        let host = head.headers.get(HOST).cloned().or_else(|| authority(head));
         let trace = Trace {
             random: self.worker.random(),
             span: self.worker.random() as u64,
@@ -248,8 +250,9 @@ impl Going<'_> {
             path,
             wish,
             upgrade,
+            body_limit: self.body_limit(route),
         };
-        let asked_headers = wants_own_answer(&head);
+        let asked_headers = wants_own_answer(head);
         match forward(call, head, body, self.flight).await {
             Ok(reply) => reply,
             Err((flight, failed)) => {
@@ -357,6 +360,9 @@ fn admit(head: &Parts, (both_lengths, bare_line_feed): (bool, bool)) -> Result<(
     }
     if bare_line_feed {
         return Err(Refusal::BareLineFeed);
+    }
+    if identity::passes(&head.headers) >= identity::MOST_PASSES {
+        return Err(Refusal::Loop);
     }
     strict::check(head)
 }

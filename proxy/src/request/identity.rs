@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use bytes::Bytes;
 use comind_model::ingress::Cidr;
 use http::HeaderMap;
-use http::header::{FORWARDED, HeaderName, HeaderValue};
+use http::header::{FORWARDED, HeaderName, HeaderValue, VIA};
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -16,7 +16,8 @@ const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// The trace of a request.
+pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// These are ours to say; what a client says under them, or under names that CGI-like servers
@@ -36,6 +37,21 @@ const OURS: [HeaderName; 9] = [
 /// Asked of each name that a request has: cheaper than asking for each of these.
 fn is_ours(name: &HeaderName) -> bool {
     name.as_str().starts_with("x-") && OURS.contains(name)
+}
+
+/// What we are called in `Via` (RFC 9110, section 7.6.3).
+const US: &str = "1.1 comind-ops";
+
+/// A request that has come through proxies like this one so often is in a loop.
+pub const MOST_PASSES: usize = 8;
+
+/// How often a request has come through proxies like this one.
+pub fn passes(headers: &HeaderMap) -> usize {
+    let told = headers
+        .get_all(VIA)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    told.map(|value| value.matches(US).count()).sum()
 }
 
 /// So many headers are added; the map grows once.
@@ -99,6 +115,7 @@ impl Identity {
         trace: Trace,
     ) -> HeaderValue {
         headers.reserve(ADDED);
+        headers.append(VIA, HeaderValue::from_static(US));
         let (chain, forwarded) = match self.trusted {
             true => (
                 self.chain(headers, FORWARDED_FOR, &self.address),

@@ -26,6 +26,8 @@ pub enum Refusal {
     UpgradeWithBody,
     /// `Connection` names a header that is not its to name.
     BadConnection,
+    /// It has come through here too often.
+    Loop,
 }
 
 impl Refusal {
@@ -33,6 +35,7 @@ impl Refusal {
     pub fn status(self) -> StatusCode {
         match self {
             Self::Method => StatusCode::NOT_IMPLEMENTED,
+            Self::Loop => StatusCode::LOOP_DETECTED,
             _ => StatusCode::BAD_REQUEST,
         }
     }
@@ -48,6 +51,7 @@ impl Refusal {
             Self::Method => "method",
             Self::UpgradeWithBody => "upgrade_with_body",
             Self::BadConnection => "bad_connection",
+            Self::Loop => "loop",
         }
     }
 
@@ -71,6 +75,9 @@ impl Refusal {
             Self::UpgradeWithBody => "a request to upgrade must have no body",
             Self::BadConnection => {
                 "the header Connection names one that belongs to the request itself; leave it out there"
+            }
+            Self::Loop => {
+                "it has come through this proxy several times: some upstream leads back here"
             }
         }
     }

@@ -66,15 +66,6 @@ impl Table {
             .or_else(|| first(wildcard()?, path, headers))
             .or_else(|| first(&self.any, path, headers))
     }
-
-    /// Whether any route is for this host by its name.
-    pub fn knows(&self, host: &str) -> bool {
-        let by_rest = || {
-            host.find('.')
-                .is_some_and(|dot| self.wildcard.contains_key(&host[dot..]))
-        };
-        self.exact.contains_key(host) || by_rest()
-    }
 }
 
 fn first<'a>(
@@ -199,7 +190,6 @@ mod tests {
         ] {
             assert_eq!(find(&table, host, path), Some(name), "{host}{path}");
         }
-        assert!(table.knows("a.b.c") && table.knows("q.b.c") && !table.knows("b.c"));
     }
 
     #[test]

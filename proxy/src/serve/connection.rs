@@ -75,7 +75,8 @@ pub async fn serve(
         open,
     });
     if secure {
-        secured(&worker, &conn, stream, ahead, &current).await;
+        // Apart, so that connections without TLS do not have room for one.
+        Box::pin(secured(&worker, &conn, stream, ahead, &current)).await;
     } else {
         plain(&worker, &conn, stream, ahead, &current).await;
     }
@@ -162,10 +163,14 @@ async fn plain(
         }
         Ok::<_, io::Error>(())
     };
-    match tokio::time::timeout(current.terms.patience.idle, reading).await {
-        Ok(Ok(())) => {}
+    let read = tokio::select! {
+        read = reading => read.is_ok(),
+        // By a drain, or because it has said nothing for long. There is nothing to finish.
+        () = conn.control.told_to_end() => false,
+    };
+    if !read {
         // A client that says nothing and goes is no fault.
-        _ => return,
+        return;
     }
     let http2 = preface::is_http2(&first);
     speak(worker, conn, stream, first.freeze(), http2, current).await;

@@ -5,7 +5,7 @@
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering::Relaxed};
-use std::task::Waker;
+use std::task::{Poll, Waker};
 
 use super::head_scan::Seen;
 
@@ -131,6 +131,15 @@ impl Control {
             *known = Some(waker.clone());
         }
         self.order.get()
+    }
+
+    /// Until it is told to end, politely or not.
+    pub async fn told_to_end(&self) {
+        std::future::poll_fn(|cx| match self.order(cx.waker()) {
+            Order::Serve => Poll::Pending,
+            Order::Drain | Order::Close => Poll::Ready(()),
+        })
+        .await;
     }
 
     /// Called once a turn: for how many turns it has been in its phase.

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use comind_model::ingress::{Cidr, Limits, Patience};
+use opentelemetry::global::BoxedTracer;
 use tokio::sync::Notify;
 
 use super::clients::{Connections, Rate};
@@ -21,6 +22,7 @@ use crate::route::table::Table;
 use crate::run::Clock;
 use crate::telemetry::log::{Line, Log};
 use crate::telemetry::meter::{ProxyMeter, RouteMeter};
+use crate::telemetry::trace;
 use crate::upstream::pool::{Bounds, Pool};
 
 /// How often a worker looks after its connections.
@@ -83,6 +85,17 @@ pub struct Shared {
     pub connections: Arc<Connections>,
     /// The proxy's time.
     pub clock: Clock,
+    /// Where requests are told as spans.
+    pub tracer: Option<Tracer>,
+}
+
+/// Makes spans.
+pub struct Tracer(pub BoxedTracer);
+
+impl std::fmt::Debug for Tracer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Tracer")
+    }
 }
 
 impl Shared {
@@ -153,8 +166,11 @@ impl Worker {
         next ^ (next >> 64)
     }
 
-    /// Hands in a line for the access log.
-    pub fn log(&self, line: Line) {
+    /// Hands on what is to be told of a request: to traces, and to the access log.
+    pub fn tell(&self, line: Line) {
+        if let Some(Tracer(tracer)) = &self.shared.tracer {
+            trace::tell(tracer, &line);
+        }
         let current = self.current();
         let Some(log) = &current.terms.log else {
             return;

@@ -150,6 +150,7 @@ mod tests {
                 version: http::Version::HTTP_11,
                 host: Some(HeaderValue::from_static("app")),
                 agent: Some(HeaderValue::from_static("x\"y")),
+                parent: None,
                 trace: Some(HeaderValue::from_static(
                     "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
                 )),

@@ -125,7 +125,15 @@ impl Pool {
             let rested = since != self.now.get();
             return Ok((Leased::Http1(sender, lease), rested));
         }
-        let fresh = dial::dial(endpoint, manner, client, want.upgrade, want.connect).await?;
+        // Apart: it is large, and would be moved with every request, though few need it.
+        let dialling = Box::pin(dial::dial(
+            endpoint,
+            manner,
+            client,
+            want.upgrade,
+            want.connect,
+        ));
+        let fresh = dialling.await?;
         Ok((
             match fresh {
                 Fresh::Http1(sender) => Leased::Http1(sender, lease),
