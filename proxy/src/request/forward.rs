@@ -137,6 +137,11 @@ impl Call<'_> {
                 Err(failed) => failed,
             };
             drop(counted);
+            // Where the client's own body broke off, that is no fault of the upstream: else any
+            // client could have an endpoint set aside.
+            if flight.told.fault().is_some() {
+                return Err(failure);
+            }
             self.note(&endpoint, &failure);
             let worth = again && failure.is_worth_another() && attempt < ATTEMPTS;
             if !(worth && self.plan.budget.retry()) {

@@ -361,3 +361,31 @@ async fn the_queue_has_an_end() -> Result<()> {
     ensure!(status(&waits.await??) == Some(200));
     Ok(())
 }
+
+/// What a client does wrong is not held against the upstream.
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_clients_set_no_endpoint_aside() -> Result<()> {
+    let node = Node::start().await?;
+    let (serve, port) = proxy_before(node.addr(), "  limits: { max_body_mib: 1 }").await?;
+    let mut large =
+        b"POST /count HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n200000\r\n".to_vec();
+    large.extend(vec![b'x'; 0x0020_0000]);
+    for _ in 0..8 {
+        let answer = exchange(port.addr(), &large).await?;
+        ensure!(
+            status(&answer) == Some(413),
+            "{}",
+            String::from_utf8_lossy(&answer)
+        );
+    }
+    let metrics = serve.get("/metrics").await?;
+    ensure!(
+        value(&metrics, "comind_proxy_endpoint_usable", &[]) == Some(1.0),
+        "{metrics}"
+    );
+    ensure!(
+        value(&metrics, "comind_proxy_upstream_errors_total", &[]).is_none(),
+        "{metrics}"
+    );
+    Ok(())
+}
