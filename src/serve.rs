@@ -53,9 +53,10 @@ fn proxy(beside: Beside, traced: bool) -> Result<Running, String> {
     let tracer = traced.then(|| opentelemetry::global::tracer("comind-proxy"));
     // Sockets that systemd, or whoever started us, keeps open over our restarts (LISTEN_FDS).
     let mut given = ListenFd::from_env();
-    let inherited =
-        (0..given.len()).filter_map(|number| given.take_tcp_listener(number).ok().flatten());
-    let proxy = Proxy::start(Ingress::clone(&told), inherited.collect(), tracer)
+    let inherited: Vec<_> = (0..given.len())
+        .filter_map(|number| given.take_tcp_listener(number).ok().flatten())
+        .collect();
+    let proxy = Proxy::start(Ingress::clone(&told), &inherited, tracer)
         .map_err(|error| error.to_string())?;
     tracing::info!(routes, "the proxy serves on {}", addresses.join(", "));
     let collectors: Vec<Box<dyn Collector>> = vec![Box::new(proxy.collector())];

@@ -177,12 +177,12 @@ pub struct Weighted {
 /// Chooses the better of two that are drawn by weight. Where none is usable all are tried (it
 /// is better to be wrong about an upstream than to be its outage). `draw` gives a number below
 /// its argument; `but` was tried already.
-pub fn choose<'a>(
-    all: &'a [Weighted],
+pub fn choose(
+    all: &[Weighted],
     but: Option<u64>,
     now_ms: u64,
     mut draw: impl FnMut(u64) -> u64,
-) -> Option<&'a Arc<Endpoint>> {
+) -> Option<&Arc<Endpoint>> {
     if let [only] = all {
         return (only.weight > 0).then_some(&only.endpoint);
     }

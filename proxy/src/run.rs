@@ -115,7 +115,7 @@ impl Proxy {
     /// When an address is taken, or TLS cannot be spoken.
     pub fn start(
         told: Ingress,
-        inherited: Vec<TcpListener>,
+        inherited: &[TcpListener],
         tracer: Option<BoxedTracer>,
     ) -> Result<Self, StartError> {
         let tickets = rustls::crypto::ring::Ticketer::new()
@@ -283,7 +283,7 @@ impl Proxy {
         }
     }
 
-    fn listen(&mut self, inherited: Vec<TcpListener>) -> Result<(), StartError> {
+    fn listen(&mut self, inherited: &[TcpListener]) -> Result<(), StartError> {
         let workers = match self.told.workers {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             wanted => wanted,

@@ -106,7 +106,7 @@ impl Annotations {
                 self.aliases = value
                     .split(',')
                     .map(|name| name.trim().to_owned())
-                    .collect()
+                    .collect();
             }
             "proxy-ssl-verify" => self.verify = value == "on",
             "proxy-ssl-name" => self.tls_name = Some(value.to_owned()),

@@ -30,6 +30,7 @@ const AGAIN: Duration = Duration::from_secs(5);
 const CONNECT: Duration = Duration::from_secs(5);
 
 /// What one of the watches tells.
+#[expect(clippy::large_enum_variant, reason = "one at a time, moved once")]
 enum Change {
     Ingress(Event<Ingress>),
     Class(Event<IngressClass>),

@@ -124,14 +124,14 @@ impl Call<'_> {
                 return Err(Failure::NoEndpoint(self.plan.lack.clone()));
             };
             endpoint.begins();
-            let counted = InFlight(&endpoint);
+            let counted = InFlight(Some(&endpoint));
             let (failure, again) = match self
                 .once(&endpoint, (fresh, safe), head, &mut body, flight)
                 .await
             {
                 Ok(answer) => {
                     // The flight takes over.
-                    std::mem::forget(counted);
+                    counted.handed_over();
                     return Ok(answer);
                 }
                 Err(failed) => failed,
@@ -440,11 +440,20 @@ fn is_safe(method: &Method) -> bool {
 }
 
 /// An endpoint's request under way, until the flight takes over.
-struct InFlight<'a>(&'a Endpoint);
+struct InFlight<'a>(Option<&'a Endpoint>);
+
+impl InFlight<'_> {
+    /// Somebody else counts it from now on.
+    fn handed_over(mut self) {
+        self.0 = None;
+    }
+}
 
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
-        self.0.ends();
+        if let Some(endpoint) = self.0 {
+            endpoint.ends();
+        }
     }
 }
 

@@ -110,7 +110,7 @@ impl Going<'_> {
         };
         self.flight.count_at(&route.meter);
         if let Some(problem) = self.forbid(route, head) {
-            return self.problem(head, problem);
+            return self.problem(head, &problem);
         }
         if route.https_only && !self.conn.identity.secure {
             let to = self.https(host, head);
@@ -257,7 +257,7 @@ impl Going<'_> {
             Ok(reply) => reply,
             Err((flight, failed)) => {
                 self.flight = flight;
-                self.problem_for(&asked_headers, failed, false)
+                self.problem_for(&asked_headers, &failed, false)
             }
         }
     }
@@ -271,7 +271,7 @@ impl Going<'_> {
             refusal.advice().to_owned(),
         );
         let http1 = head.version < Version::HTTP_2;
-        let mut reply = self.problem(head, problem);
+        let mut reply = self.problem(head, &problem);
         if http1 {
             // What follows on such a connection may be anything.
             reply
@@ -289,10 +289,10 @@ impl Going<'_> {
         what: &'static str,
         text: String,
     ) -> Reply {
-        self.problem(head, problem(status, who, what, text))
+        self.problem(head, &problem(status, who, what, text))
     }
 
-    fn problem(self, head: &Parts, problem: Problem) -> Reply {
+    fn problem(self, head: &Parts, problem: &Problem) -> Reply {
         self.problem_for(
             &wants_own_answer(head),
             problem,
@@ -300,7 +300,7 @@ impl Going<'_> {
         )
     }
 
-    fn problem_for(mut self, asked: &http::HeaderMap, problem: Problem, silent: bool) -> Reply {
+    fn problem_for(mut self, asked: &http::HeaderMap, problem: &Problem, silent: bool) -> Reply {
         let trace = self
             .flight
             .asked

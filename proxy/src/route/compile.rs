@@ -130,7 +130,7 @@ impl Compiler {
             match self.route(route, meter) {
                 Ok(route) => compiled.push(Arc::new(route)),
                 Err(problem) => {
-                    problems.push(format!("route `{}` is left out: {problem}", route.name))
+                    problems.push(format!("route `{}` is left out: {problem}", route.name));
                 }
             }
         }

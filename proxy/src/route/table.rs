@@ -39,7 +39,7 @@ impl Table {
         let lists = table.exact.values_mut().chain(table.wildcard.values_mut());
         for list in lists.chain(std::iter::once(&mut table.any)) {
             // Stable: of two that are equal the first given wins.
-            list.sort_by(|a, b| b.rank().cmp(&a.rank()));
+            list.sort_by_key(|route| std::cmp::Reverse(route.rank()));
         }
         table
     }

@@ -107,6 +107,9 @@ impl Shared {
     }
 }
 
+/// A worker's own handle on what is in force: its count is not shared between cores.
+pub type Own = Rc<Arc<Current>>;
+
 /// A worker.
 #[derive(Debug)]
 pub struct Worker {
@@ -114,7 +117,8 @@ pub struct Worker {
     pub shared: Arc<Shared>,
     /// Its upstream connections.
     pub pool: Pool,
-    current: RefCell<(u64, Rc<Arc<Current>>)>,
+    /// In an `Rc` of its own: requests take a handle each, and a count that all cores share is slow.
+    current: RefCell<(u64, Own)>,
     controls: RefCell<HashMap<*const Control, Rc<Control>>>,
     tunnels: Cell<usize>,
     end_tunnels: Rc<Notify>,
@@ -145,7 +149,7 @@ impl Worker {
     }
 
     /// What is in force.
-    pub fn current(&self) -> Rc<Arc<Current>> {
+    pub fn current(&self) -> Own {
         let generation = self.shared.generation.load(Relaxed);
         let mut current = self.current.borrow_mut();
         if current.0 != generation {
@@ -227,7 +231,7 @@ impl Worker {
                 }
                 // What had its chance to finish politely has gone silent.
                 (Phase::Idle, stayed) if stayed >= idle.saturating_add(5) => {
-                    control.tell(Order::Close)
+                    control.tell(Order::Close);
                 }
                 (Phase::Idle, stayed) if stayed >= idle => control.tell(Order::Drain),
                 _ => {}

@@ -195,7 +195,7 @@ mod tests {
                 Ok(())
             }
         }
-        let (end, stuck) = std::sync::mpsc::channel();
+        let (end, stuck) = sync_channel(1);
         let log = Log::start(LogForm::Common, Stuck(stuck)).unwrap();
         let lost = (0..WAITING * 3).filter(|_| !log.put(line())).count();
         assert!(lost > 0);
