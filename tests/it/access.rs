@@ -358,8 +358,11 @@ async fn those_who_mean_no_good_hold_up_nobody() -> Result<()> {
         .header(header::HOST, "h")
         .header(header::AUTHORIZATION, BEARER)
         .body(Full::new(Bytes::from(vec![0; 100 << 10])))?;
-    let (answer, _) = client.send(body).await?;
-    ensure!(answer.status() == 413, "{}", answer.status());
+    // The refusal may come while the body is still written, and then the writing fails first.
+    match client.send(body).await {
+        Ok((answer, _)) => ensure!(answer.status() == 413, "{}", answer.status()),
+        Err(error) => ensure!(format!("{error:#}").contains("Broken pipe"), "{error:#}"),
+    }
     // Whoever was let in stays in while others guess. (Asked here, as a reading of the config in
     // between, such as one right after the start, forgets who was let in.)
     ensure!(
