@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use comind_model::health::Health;
-use comind_model::ingress::{Ingress, LogForm, Route};
+use comind_model::ingress::{Ingress, Limits, LogForm, Route};
 use comind_model::snapshot::Snapshot;
 use opentelemetry::global::BoxedTracer;
 use rustls::server::ProducesTickets;
@@ -196,8 +196,11 @@ impl Proxy {
         for problem in problems.iter().chain(&made.problems) {
             tracing::error!("{problem}");
         }
-        if (&told.listen, &told.listen_tls) != (&self.told.listen, &self.told.listen_tls) {
-            tracing::warn!("the proxy's addresses have changed: that takes a restart");
+        if fixed(&told) != fixed(&self.told) {
+            tracing::warn!(
+                "addresses, `workers`, `drain`, `kubernetes` or the bounds of upstream connections of \
+                 the proxy have changed: that takes a restart"
+            );
         }
         self.own = own;
         self.shared
@@ -210,7 +213,7 @@ impl Proxy {
             proxy_protocol: told.proxy_protocol,
             limits: told.limits,
             patience: told.patience,
-            rate: Rate::new(&told.limits),
+            rate: self.rate(&told.limits),
             tls_port: self.told.listen_tls.first().map(SocketAddr::port),
             log: self.log(told.access_log.form),
             sample: told.access_log.sample,
@@ -226,6 +229,17 @@ impl Proxy {
             tls: made.config,
         });
         Ok(())
+    }
+
+    /// The one in force goes on where it is the same, so that a change elsewhere, such as that of a
+    /// pod, gives nobody a new budget.
+    fn rate(&self, limits: &Limits) -> Option<Arc<Rate>> {
+        let terms = &self.shared.current.load().terms;
+        let of = |limits: &Limits| (limits.requests_per_second, limits.burst);
+        match &terms.rate {
+            Some(rate) if of(&terms.limits) == of(limits) => Some(rate.clone()),
+            _ => Rate::new(limits).map(Arc::new),
+        }
     }
 
     fn log(&mut self, form: LogForm) -> Option<Log> {
@@ -394,6 +408,16 @@ impl Proxy {
         // Joining threads would hold up whoever else runs on this one.
         let _ = tokio::task::spawn_blocking(move || self.end()).await;
     }
+}
+
+/// What is taken at the start only.
+fn fixed(told: &Ingress) -> impl PartialEq + '_ {
+    let limits = &told.limits;
+    (
+        (&told.listen, &told.listen_tls, &told.kubernetes),
+        (told.workers, told.drain),
+        (limits.upstream_connections, limits.pending),
+    )
 }
 
 fn clock_bits() -> u128 {

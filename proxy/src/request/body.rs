@@ -4,7 +4,7 @@
 use std::fmt;
 use std::future::Future as _;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -146,21 +146,26 @@ impl Body for RequestBody {
     }
 }
 
+/// The next piece, or that it has been waited for long enough.
+fn next(
+    inner: &mut Incoming,
+    patience: &mut Patience,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+    match Pin::new(inner).poll_frame(cx) {
+        Poll::Ready(frame) => {
+            patience.came();
+            Poll::Ready(frame.map(|frame| frame.map_err(Broken::Source)))
+        }
+        Poll::Pending if patience.lost(cx) => Poll::Ready(Some(Err(Broken::Idle(patience.limit)))),
+        Poll::Pending => Poll::Pending,
+    }
+}
+
 impl Streamed {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(cx) else {
-            let lost = self.patience.lost(cx);
-            return match lost {
-                true => Poll::Ready(Some(Err(Broken::Idle(self.patience.limit)))),
-                false => Poll::Pending,
-            };
-        };
-        self.patience.came();
-        Poll::Ready(match frame {
-            Some(Ok(frame)) => Some(self.counted(frame)),
-            Some(Err(error)) => Some(Err(Broken::Source(error))),
-            None => None,
-        })
+        let frame = ready!(next(&mut self.inner, &mut self.patience, cx));
+        Poll::Ready(frame.map(|frame| self.counted(frame?)))
     }
 
     fn counted(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, Broken> {
@@ -234,17 +239,24 @@ impl ReplyBody {
         body
     }
 
-    /// Puts the connection back once all has been read from it.
+    /// What follows once all has been read.
     fn settle(&mut self) {
-        if let Source::Upstream { inner, held, .. } = &mut self.source
+        if let Source::Upstream { inner, .. } = &self.source
             && inner.is_end_stream()
         {
-            if let Some(held) = held.take() {
-                held.lease.put_back(held.sender);
-            }
+            self.put_back();
             if let Some(flight) = &mut self.flight {
                 flight.whole = true;
             }
+        }
+    }
+
+    /// The next request may have the connection.
+    fn put_back(&mut self) {
+        if let Source::Upstream { held, .. } = &mut self.source
+            && let Some(held) = held.take()
+        {
+            held.lease.put_back(held.sender);
         }
     }
 }
@@ -266,14 +278,7 @@ impl Body for ReplyBody {
                 .map(Ok),
             Source::Upstream {
                 inner, patience, ..
-            } => match Pin::new(inner).poll_frame(cx) {
-                Poll::Ready(frame) => {
-                    patience.came();
-                    frame.map(|frame| frame.map_err(Broken::Source))
-                }
-                Poll::Pending if patience.lost(cx) => Some(Err(Broken::Idle(patience.limit))),
-                Poll::Pending => return Poll::Pending,
-            },
+            } => ready!(next(inner, patience, cx)),
         };
         if let Some(flight) = &mut this.flight {
             match &frame {
@@ -286,11 +291,7 @@ impl Body for ReplyBody {
         if frame.is_none() {
             // Trailers or not: this was all, and the end is now, not when hyper drops us.
             this.flight = None;
-            if let Source::Upstream { held, .. } = &mut this.source
-                && let Some(held) = held.take()
-            {
-                held.lease.put_back(held.sender);
-            }
+            this.put_back();
         }
         Poll::Ready(frame)
     }

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
 use comind_model::ingress::{
-    Action, Cidr, Forward, Host, Path, Protocol, Rewrite, Route, Timeouts, Upstream,
+    Action, Cidr, Forward, Host, Path, Protocol, Rewrite, Route, Timeouts, Upstream, UpstreamTls,
 };
 use http::{HeaderName, HeaderValue, StatusCode};
 use regex::Regex;
@@ -112,6 +112,8 @@ pub struct Compiler {
     endpoints: Vec<(Identity, Weak<Endpoint>)>,
     budgets: HashMap<Arc<str>, Arc<Budget>>,
     meters: HashMap<Arc<str>, Arc<RouteMeter>>,
+    /// Reading the system's authorities costs, and a cluster changes often.
+    tls: HashMap<UpstreamTls, ClientTls>,
     next: u64,
 }
 
@@ -134,6 +136,8 @@ impl Compiler {
                 }
             }
         }
+        self.tls
+            .retain(|wanted, _| routes.iter().any(|route| uses(route, wanted)));
         self.endpoints
             .retain(|(_, endpoint)| endpoint.strong_count() > 0);
         let names: Vec<_> = self.meters.keys().cloned().collect();
@@ -186,7 +190,7 @@ impl Compiler {
             manner: Manner {
                 protocol: upstream.protocol,
                 tls: match upstream.protocol {
-                    Protocol::Https => Some(ClientTls::new(&upstream.tls)?),
+                    Protocol::Https => Some(self.client_tls(&upstream.tls)?),
                     Protocol::Http | Protocol::H2c => None,
                 },
                 tls_name: upstream.tls.name.clone(),
@@ -201,6 +205,15 @@ impl Compiler {
             response_set: pairs(response_set)?,
             response_remove: names(response_remove)?,
         })
+    }
+
+    fn client_tls(&mut self, wanted: &UpstreamTls) -> Result<ClientTls, String> {
+        if let Some(known) = self.tls.get(wanted) {
+            return Ok(known.clone());
+        }
+        let made = ClientTls::new(wanted)?;
+        self.tls.insert(wanted.clone(), made.clone());
+        Ok(made)
     }
 
     fn endpoints_of(&mut self, upstream: &Upstream) -> Vec<Weighted> {
@@ -241,6 +254,10 @@ impl Compiler {
         meters.sort_by(|a, b| a.name.cmp(&b.name));
         meters
     }
+}
+
+fn uses(route: &Route, tls: &UpstreamTls) -> bool {
+    matches!(&route.action, Action::Forward(forward) if forward.upstream.tls == *tls)
 }
 
 /// How paths are compared.

@@ -125,10 +125,7 @@ async fn secured(
     let Some(config) = current.tls.clone() else {
         return;
     };
-    let accept = tokio_rustls::TlsAcceptor::from(config).accept(Ahead {
-        ahead,
-        inner: stream,
-    });
+    let accept = tokio_rustls::TlsAcceptor::from(config).accept(Wire::new(stream, ahead));
     let stream = match tokio::time::timeout(current.terms.patience.handshake, accept).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return refuse(worker, conn.identity.peer, "tls", &error),
@@ -186,7 +183,11 @@ async fn speak<T>(
 ) where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let wire = TokioIo::new(Wire::new(stream, ahead, conn.control.pulse.clone(), !http2));
+    let wire = Wire::new(stream, ahead);
+    let wire = TokioIo::new(match http2 {
+        true => wire,
+        false => wire.watched(conn.control.pulse.clone()),
+    });
     let service = {
         let (worker, conn) = (worker.clone(), conn.clone());
         service_fn(move |request| handle(worker.clone(), conn.clone(), request))
@@ -233,7 +234,8 @@ async fn speak<T>(
     }
 }
 
-/// A connection that can be told to finish.
+/// A connection that can be told to finish. The library's own trait lacks connections that can be
+/// upgraded.
 trait Graceful: Future<Output = Result<(), hyper::Error>> {
     fn finish(self: Pin<&mut Self>);
 }
@@ -289,60 +291,5 @@ impl<C: Graceful> Future for Watched<C> {
             Order::Drain | Order::Serve => {}
         }
         this.connection.poll(cx)
-    }
-}
-
-pin_project! {
-    /// A stream of which some was read ahead.
-    struct Ahead<T> {
-        ahead: Bytes,
-        #[pin]
-        inner: T,
-    }
-}
-
-impl<T: AsyncRead> AsyncRead for Ahead<T> {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut tokio::io::ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = self.project();
-        if this.ahead.is_empty() {
-            return this.inner.poll_read(cx, buf);
-        }
-        let count = this.ahead.len().min(buf.remaining());
-        buf.put_slice(&this.ahead.split_to(count));
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<T: AsyncWrite> AsyncWrite for Ahead<T> {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.project().inner.poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.project().inner.poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.project().inner.poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.project().inner.poll_shutdown(cx)
     }
 }

@@ -1,4 +1,5 @@
-//! A client's byte stream: what was read ahead comes first, and heads are looked at as they pass.
+//! A byte stream as both sides of the proxy use it: what was read ahead comes first, heads are
+//! looked at as they pass where that is wanted, and small pieces are written as one.
 //! Must not know what carries the bytes.
 
 use std::io::{self, IoSlice};
@@ -12,39 +13,52 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::control::Pulse;
 use super::head_scan::HeadScan;
 
-/// A stream with its watch.
+/// A stream.
 #[derive(Debug)]
 pub struct Wire<T> {
     inner: T,
     ahead: Bytes,
+    watch: Option<Watch>,
+}
+
+/// Looks at the heads of HTTP/1 requests.
+#[derive(Debug)]
+struct Watch {
     pulse: Arc<Pulse>,
-    /// Only where HTTP/1 is spoken.
-    scan: Option<HeadScan>,
+    scan: HeadScan,
 }
 
 impl<T> Wire<T> {
     /// `ahead` was read from `inner` already.
-    pub fn new(inner: T, ahead: Bytes, pulse: Arc<Pulse>, http1: bool) -> Self {
-        let scan = http1.then(HeadScan::default);
+    pub fn new(inner: T, ahead: Bytes) -> Self {
+        let watch = None;
         Self {
             inner,
             ahead,
-            pulse,
-            scan,
+            watch,
         }
     }
 
+    /// The heads that pass are looked at, and `pulse` is told.
+    #[must_use]
+    pub fn watched(mut self, pulse: Arc<Pulse>) -> Self {
+        let scan = HeadScan::default();
+        self.watch = Some(Watch { pulse, scan });
+        self
+    }
+}
+
+impl Watch {
     fn look(&mut self, piece: &[u8]) {
-        let Some(scan) = &mut self.scan else { return };
         if piece.is_empty() || !self.pulse.awaits_head() {
             return;
         }
         if self.pulse.head_begins() {
-            *scan = HeadScan::default();
+            self.scan = HeadScan::default();
         }
-        if !scan.ended {
-            scan.feed(piece);
-            self.pulse.suspect(scan.seen);
+        if !self.scan.ended {
+            self.scan.feed(piece);
+            self.pulse.suspect(self.scan.seen);
         }
     }
 }
@@ -63,7 +77,9 @@ impl<T: AsyncRead + Unpin> AsyncRead for Wire<T> {
             buf.put_slice(&self.ahead[..count]);
             self.ahead.advance(count);
         }
-        self.look(&buf.filled()[before..]);
+        if let Some(watch) = &mut self.watch {
+            watch.look(&buf.filled()[before..]);
+        }
         Poll::Ready(Ok(()))
     }
 }
@@ -103,7 +119,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Wire<T> {
 const TOGETHER: usize = 4096;
 
 /// Writes several pieces, as one where they are small.
-pub fn write_together<T: AsyncWrite>(
+fn write_together<T: AsyncWrite>(
     inner: Pin<&mut T>,
     cx: &mut Context<'_>,
     bufs: &[IoSlice<'_>],

@@ -61,7 +61,7 @@ pub struct Terms {
     /// How long is waited for clients.
     pub patience: Patience,
     /// How often one client may ask.
-    pub rate: Option<Rate>,
+    pub rate: Option<Arc<Rate>>,
     /// The port of HTTPS, for redirects.
     pub tls_port: Option<u16>,
     /// Where lines of the access log go.

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use comind_model::ingress::{Certificate, Tls};
-use rustls::RootCertStore;
 use rustls::ServerConfig;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::server::{ClientHello, ProducesTickets, ResolvesServerCert, WebPkiClientVerifier};
@@ -14,6 +13,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use x509_parser::extensions::GeneralName;
 
 use super::authority::Authority;
+use super::roots;
 
 /// Finds certificates by name.
 #[derive(Debug)]
@@ -132,7 +132,7 @@ pub fn make(
         .map_err(|error| error.to_string())?;
     let builder = match &tls.client_authorities {
         Some(pem) => {
-            let roots = Arc::new(authorities(pem)?);
+            let roots = Arc::new(roots::of_pem(pem, "the clients' authority")?);
             let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build();
             builder.with_client_cert_verifier(verifier.map_err(|error| error.to_string())?)
         }
@@ -146,21 +146,6 @@ pub fn make(
         expiry,
         problems,
     })
-}
-
-fn authorities(pem: &[u8]) -> Result<RootCertStore, String> {
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(pem) {
-        let certificate =
-            certificate.map_err(|error| format!("the clients' authority is no PEM: {error}"))?;
-        roots
-            .add(certificate)
-            .map_err(|error| format!("the clients' authority is not usable: {error}"))?;
-    }
-    match roots.is_empty() {
-        true => Err("the clients' authority holds no certificate".to_owned()),
-        false => Ok(roots),
-    }
 }
 
 /// A certificate that was read.

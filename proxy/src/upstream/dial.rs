@@ -1,17 +1,15 @@
 //! Opens a connection to an endpoint, and agrees on what is spoken there.
 
-use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use comind_model::ingress::Protocol;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls_pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
@@ -20,7 +18,7 @@ use super::tls::ClientTls;
 use crate::endpoint::Endpoint;
 use crate::request::body::RequestBody;
 use crate::serve::preface;
-use crate::serve::wire::write_together;
+use crate::serve::wire::Wire;
 use crate::serve::worker::Local;
 
 /// A silent HTTP/2 upstream is asked whether it still lives so often.
@@ -126,7 +124,7 @@ async fn connect(endpoint: &Endpoint) -> Result<TcpStream, Failure> {
 async fn http1<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: T,
 ) -> Result<Fresh, Failure> {
-    let wire = Together { inner: stream };
+    let wire = Wire::new(stream, Bytes::new());
     let shaken = http1::Builder::new().handshake(TokioIo::new(wire)).await;
     let (sender, connection) = shaken.map_err(|error| Failure::Protocol(error.to_string()))?;
     // It ends when the upstream closes, or when the pool drops the sender.
@@ -146,52 +144,4 @@ async fn http2<T: AsyncRead + AsyncWrite + Unpin + 'static>(stream: T) -> Result
     let (sender, connection) = shaken.map_err(|error| Failure::Protocol(error.to_string()))?;
     tokio::task::spawn_local(connection);
     Ok(Fresh::Http2(sender))
-}
-
-pin_project_lite::pin_project! {
-    /// A stream to which small pieces are written as one.
-    struct Together<T> {
-        #[pin]
-        inner: T,
-    }
-}
-
-impl<T: AsyncRead> AsyncRead for Together<T> {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        self.project().inner.poll_read(cx, buf)
-    }
-}
-
-impl<T: AsyncWrite> AsyncWrite for Together<T> {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.project().inner.poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        write_together(self.project().inner, cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.project().inner.poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.project().inner.poll_shutdown(cx)
-    }
 }

@@ -44,7 +44,7 @@ pub struct Slot {
 #[derive(Debug)]
 pub struct Pool {
     slots: RefCell<HashMap<u64, Rc<Slot>>>,
-    bounds: Cell<Bounds>,
+    bounds: Bounds,
     /// As of the last turn: asking the system's for each request would cost.
     now: Rc<Cell<Instant>>,
 }
@@ -93,7 +93,7 @@ impl Pool {
     pub fn new(bounds: Bounds) -> Self {
         Self {
             slots: RefCell::default(),
-            bounds: Cell::new(bounds),
+            bounds,
             now: Rc::new(Cell::new(Instant::now())),
         }
     }
@@ -155,7 +155,7 @@ impl Pool {
             Rc::new(Slot {
                 idle: RefCell::default(),
                 http2: RefCell::default(),
-                permits: Semaphore::new(self.bounds.get().connections),
+                permits: Semaphore::new(self.bounds.connections),
                 waiting: Cell::new(0),
                 used: Cell::new(self.now.get()),
                 now: self.now.clone(),
@@ -169,7 +169,7 @@ impl Pool {
             permit.forget();
             return Ok(Lease(slot.clone()));
         }
-        if slot.waiting.get() >= self.bounds.get().pending {
+        if slot.waiting.get() >= self.bounds.pending {
             return Err(Failure::Full);
         }
         let waiting = Waiting::new(&slot.waiting);

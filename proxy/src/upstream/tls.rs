@@ -6,8 +6,9 @@ use comind_model::ingress::UpstreamTls;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
-use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+
+use crate::tls::roots;
 
 /// Ready to shake hands; with and without HTTP/2.
 #[derive(Clone, Debug)]
@@ -48,21 +49,11 @@ impl ClientTls {
 }
 
 fn roots(wanted: &UpstreamTls) -> Result<RootCertStore, String> {
-    let mut roots = RootCertStore::empty();
-    match &wanted.authority {
-        Some(pem) => {
-            for certificate in CertificateDer::pem_slice_iter(pem) {
-                let certificate =
-                    certificate.map_err(|error| format!("the authority is no PEM: {error}"))?;
-                roots
-                    .add(certificate)
-                    .map_err(|error| format!("the authority is not usable: {error}"))?;
-            }
-        }
-        None => {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        }
+    if let Some(pem) = &wanted.authority {
+        return roots::of_pem(pem, "the authority");
     }
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     match roots.is_empty() {
         true => Err("no authority is known, install `ca-certificates` or name one".to_owned()),
         false => Ok(roots),

@@ -1,0 +1,325 @@
+//! From the section `proxy` as it is written to what the ingress proxy is told: addresses, ranges
+//! and URLs are checked, files are read. Must not know how the proxy obeys.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use comind_model::ingress::{
+    self, AccessLog, Action, Certificate, Cidr, Forward, Host, Ingress, Protocol,
+};
+
+use super::{Files, LogForm, PathType, Proxy, Rewrite, Route, Tls, Upstreams, mib};
+use crate::config::access::contents;
+use crate::config::files;
+use crate::config::node::{Node, NodeError};
+
+/// Where our authority is kept, below `data_dir`.
+const AUTHORITY: &str = "authority";
+
+/// What the section says; reads the files that it names and adds them to `files`.
+/// `node` is the section with the paths in it resolved.
+pub(in crate::config) fn read(
+    node: &Node,
+    data_dir: &Path,
+    files: &mut BTreeSet<PathBuf>,
+    warnings: &mut Vec<String>,
+) -> Result<Ingress, NodeError> {
+    files.extend(files::fingerprints(node).into_iter().map(|(path, _)| path));
+    let section: Proxy = node.read()?;
+    let at = |key: &str| node.get(key).unwrap_or(node);
+    let Proxy { listen, tls, .. } = &section;
+    if listen.is_none() && tls.is_none() {
+        return Err(node.error("`listen` is missing; write an address such as 127.0.0.1:8081"));
+    }
+    if let Some(listen) = listen.filter(|listen| !listen.ip().is_loopback() && tls.is_none()) {
+        let text =
+            format!("`proxy.listen` {listen} is open beyond this machine without TLS; set `tls`");
+        warnings.push(at("listen").error(text).to_string());
+    }
+    if !(0.0..=1.0).contains(&section.access_log_sample) {
+        return Err(at("access_log_sample").error("a share lies between 0 and 1"));
+    }
+    let trusted = ranges(&section.trusted).map_err(|problem| at("trusted").error(problem))?;
+    if section.proxy_protocol && trusted.is_empty() {
+        return Err(at("proxy_protocol")
+            .error("`proxy_protocol` needs `trusted`, who may send its headers"));
+    }
+    let made = match tls {
+        Some(tls) => tls
+            .read(data_dir, section.kubernetes.is_some())
+            .map_err(|problem| at("tls").error(problem))?,
+        None => ingress::Tls::default(),
+    };
+    let routes = section.routes(at("routes"), warnings)?;
+    Ok(Ingress {
+        listen: listen.iter().copied().collect(),
+        listen_tls: tls.iter().map(|tls| tls.listen).collect(),
+        tls: made,
+        workers: section.workers,
+        routes,
+        trusted,
+        proxy_protocol: section.proxy_protocol,
+        limits: section.limits.read(),
+        patience: ingress::Patience {
+            handshake: section.patience.handshake.0,
+            head: section.patience.head.0,
+            body: section.patience.body.0,
+            idle: section.patience.idle.0,
+        },
+        drain: section.drain.0,
+        access_log: AccessLog {
+            form: match section.access_log {
+                LogForm::Off => ingress::LogForm::Off,
+                LogForm::Json => ingress::LogForm::Json,
+                LogForm::Common => ingress::LogForm::Common,
+            },
+            sample: section.access_log_sample,
+        },
+        kubernetes: section.kubernetes.map(|it| ingress::Controller {
+            kubeconfig: it.kubeconfig,
+            namespaces: it.namespaces,
+            classes: it.classes,
+            status: it.status,
+        }),
+    })
+}
+
+impl Tls {
+    fn read(&self, data_dir: &Path, from_cluster: bool) -> Result<ingress::Tls, String> {
+        if self.certificates.is_empty() && !self.local_authority && !from_cluster {
+            return Err(
+                "give `certificates`, or `local_authority: true` for local names".to_owned(),
+            );
+        }
+        let certificate = |files: &Files| {
+            Ok::<_, String>(Certificate {
+                chain: contents("cert_file", &files.cert_file)?.into(),
+                key: contents("key_file", &files.key_file)?.into(),
+                source: files.cert_file.display().to_string().into(),
+            })
+        };
+        let authorities = self
+            .client_ca_file
+            .as_ref()
+            .map(|file| contents("client_ca_file", file));
+        Ok(ingress::Tls {
+            certificates: self
+                .certificates
+                .iter()
+                .map(certificate)
+                .collect::<Result<_, _>>()?,
+            client_authorities: authorities.transpose()?.map(Arc::from),
+            own_authority: self.local_authority.then(|| data_dir.join(AUTHORITY)),
+        })
+    }
+}
+
+fn ranges(texts: &[String]) -> Result<Vec<Cidr>, String> {
+    texts.iter().map(|text| text.parse()).collect()
+}
+
+impl Proxy {
+    fn routes(
+        &self,
+        node: &Node,
+        warnings: &mut Vec<String>,
+    ) -> Result<Vec<ingress::Route>, NodeError> {
+        let mut names = BTreeSet::new();
+        let mut routes = Vec::new();
+        for (number, route) in self.routes.iter().enumerate() {
+            let at = node.item(number).unwrap_or(node);
+            let made = self.route(route).map_err(|problem| at.error(problem))?;
+            if !names.insert(made.name.clone()) {
+                let problem = format!("there are two routes `{}`; give one a `name`", made.name);
+                return Err(at.error(problem));
+            }
+            if route.is_service() {
+                let text = "`service://` is reached by the name of the service: that works in a cluster only";
+                warnings.push(at.error(text).to_string());
+            }
+            routes.push(made);
+        }
+        Ok(routes)
+    }
+
+    fn route(&self, route: &Route) -> Result<ingress::Route, String> {
+        if !matches!(route.path_type, PathType::Regex) && !route.path.starts_with('/') {
+            return Err(format!("`{}` is no path; it begins with `/`", route.path));
+        }
+        let host: Host = route.host.parse()?;
+        let tls = self.tls.as_ref();
+        if route.https_only && tls.is_none() {
+            return Err("`https_only` needs `proxy.tls`".to_owned());
+        }
+        Ok(ingress::Route {
+            name: match &route.name {
+                Some(name) => name.as_str().into(),
+                None => format!("{}{}", route.host, route.path).into(),
+            },
+            host,
+            path: match route.path_type {
+                PathType::Prefix => ingress::Path::Prefix(route.path.clone()),
+                PathType::Exact => ingress::Path::Exact(route.path.clone()),
+                PathType::Regex => ingress::Path::Regex(route.path.clone()),
+            },
+            headers: pairs(&route.headers),
+            allow: ranges(&route.allow)?,
+            https_only: route.https_only || tls.is_some_and(|tls| tls.redirect),
+            hsts: tls.and_then(|tls| tls.hsts).map(|age| age.0),
+            body_limit: route.max_body_mib.map(mib),
+            action: self.action(route)?,
+        })
+    }
+
+    fn action(&self, route: &Route) -> Result<Action, String> {
+        match (&route.upstream, &route.redirect, &route.respond) {
+            (Some(upstreams), None, None) => Ok(Action::Forward(Box::new(Forward {
+                upstream: route.upstream(upstreams)?,
+                rewrite: route.rewrite.read(),
+                timeouts: route.timeouts.unwrap_or(self.timeouts).read(),
+            }))),
+            (None, Some(redirect), None) => match redirect.status {
+                301 | 302 | 303 | 307 | 308 => Ok(Action::Redirect {
+                    to: redirect.to.clone(),
+                    status: redirect.status,
+                }),
+                other => Err(format!(
+                    "{other} is no redirect; write 301, 302, 303, 307 or 308"
+                )),
+            },
+            (None, None, Some(respond)) => match respond.status {
+                200..=599 => Ok(Action::Respond {
+                    status: respond.status,
+                    body: respond.body.as_str().into(),
+                }),
+                other => Err(format!(
+                    "{other} is no status of an answer; write 200 to 599"
+                )),
+            },
+            _ => Err("a route has one of `upstream`, `redirect` and `respond`".to_owned()),
+        }
+    }
+}
+
+fn pairs(map: &BTreeMap<String, String>) -> Vec<(String, String)> {
+    map.iter()
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
+}
+
+impl Rewrite {
+    fn read(&self) -> ingress::Rewrite {
+        ingress::Rewrite {
+            path: self.path.clone(),
+            host: self.host.clone(),
+            request_set: pairs(&self.request.set),
+            request_remove: self.request.remove.clone(),
+            response_set: pairs(&self.response.set),
+            response_remove: self.response.remove.clone(),
+        }
+    }
+}
+
+impl Route {
+    fn is_service(&self) -> bool {
+        matches!(&self.upstream, Some(Upstreams::One(url)) if url.starts_with("service://"))
+    }
+
+    fn upstream(&self, upstreams: &Upstreams) -> Result<ingress::Upstream, String> {
+        let all = match upstreams {
+            Upstreams::One(url) => vec![(url, 1, &self.target)],
+            Upstreams::Many(many) => many
+                .iter()
+                .map(|one| {
+                    (
+                        &one.url,
+                        one.weight,
+                        one.target.as_ref().map_or(&self.target, |_| &one.target),
+                    )
+                })
+                .collect(),
+        };
+        if all.is_empty() {
+            return Err("`upstream` is empty".to_owned());
+        }
+        let mut endpoints = Vec::new();
+        let mut spoken = None;
+        for (url, weight, target) in all {
+            let (protocol, host, port) = place(url)?;
+            if spoken.is_some_and(|spoken| spoken != protocol) {
+                return Err("all upstreams of a route are of one scheme".to_owned());
+            }
+            spoken = Some(protocol);
+            let target = target.as_deref().map(Arc::from);
+            endpoints.push(ingress::Endpoint {
+                host: host.into(),
+                port,
+                weight,
+                target,
+            });
+        }
+        if self
+            .send_proxy
+            .is_some_and(|version| !(1..=2).contains(&version))
+        {
+            return Err("`send_proxy` is 1 or 2".to_owned());
+        }
+        let authority = self
+            .upstream_tls
+            .ca_file
+            .as_ref()
+            .map(|file| contents("ca_file", file));
+        Ok(ingress::Upstream {
+            protocol: spoken.unwrap_or(Protocol::Http),
+            endpoints,
+            tls: ingress::UpstreamTls {
+                authority: authority.transpose()?.map(Arc::from),
+                name: self.upstream_tls.name.as_deref().map(Arc::from),
+                insecure: self.upstream_tls.insecure,
+            },
+            send_proxy: self.send_proxy,
+            lack: None,
+        })
+    }
+}
+
+/// What is spoken, host and port of an upstream's URL.
+fn place(text: &str) -> Result<(Protocol, String, u16), String> {
+    let hint = "write http://HOST:PORT, https://HOST:PORT, h2c://HOST:PORT or service://NAMESPACE/NAME:PORT";
+    let url = url::Url::parse(text)
+        .map_err(|error| format!("the upstream is no URL ({error}); {hint}"))?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("an upstream's URL has no user; set the header `authorization` in `rewrite.request.set`".to_owned());
+    }
+    let host = url.host_str().unwrap_or_default();
+    let host = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'))
+        .unwrap_or(host);
+    if url.scheme() == "service" {
+        let (name, port) = url
+            .path()
+            .trim_start_matches('/')
+            .rsplit_once(':')
+            .ok_or(hint)?;
+        let port = port.parse().map_err(|_| hint)?;
+        return Ok((Protocol::Http, format!("{name}.{host}.svc"), port));
+    }
+    if !matches!(url.path(), "" | "/") || url.query().is_some() {
+        return Err(format!(
+            "an upstream has no path; use `rewrite.path`, and {hint}"
+        ));
+    }
+    let (protocol, default) = match url.scheme() {
+        "http" => (Protocol::Http, Some(80)),
+        "https" => (Protocol::Https, Some(443)),
+        "h2c" => (Protocol::H2c, None),
+        other => return Err(format!("`{other}` is no scheme of an upstream; {hint}")),
+    };
+    let port = url.port().or(default).ok_or(hint)?;
+    match host.is_empty() {
+        true => Err(hint.to_owned()),
+        false => Ok((protocol, host.to_owned(), port)),
+    }
+}
