@@ -259,7 +259,7 @@ async fn slow_and_idle_clients_are_closed() -> Result<()> {
 async fn limits_hold() -> Result<()> {
     let node = Node::start().await?;
     let more = "  limits: { requests_per_second: 1, burst: 3, max_body_mib: 1, connections_per_client: 50 }";
-    let (_serve, port) = proxy_before(node.addr(), more).await?;
+    let (serve, port) = proxy_before(node.addr(), more).await?;
     let large = b"POST /count HTTP/1.1\r\nHost: a\r\nContent-Length: 2000000\r\n\r\n";
     ensure!(status(&exchange(port.addr(), large).await?) == Some(413));
     let mut chunked =
@@ -281,6 +281,11 @@ async fn limits_hold() -> Result<()> {
     for _ in 0..60 {
         open.push(tokio::net::TcpStream::connect(port.addr()).await?);
     }
+    // They wait in the queues of two workers: the next counts once all of them were looked at.
+    let of = [("reason", "connections_of_client")];
+    serve
+        .until_value("comind_proxy_refused_total", &of, |count| count == 10.0)
+        .await?;
     let answer = exchange(port.addr(), &ask("/who")).await?;
     ensure!(answer.is_empty(), "{}", String::from_utf8_lossy(&answer));
     Ok(())
