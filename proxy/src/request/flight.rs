@@ -69,8 +69,6 @@ pub struct Asked {
     pub host: Option<http::HeaderValue>,
     /// Who says that it was sent by.
     pub agent: Option<http::HeaderValue>,
-    /// Its trace, as the upstream was told.
-    pub trace: Option<http::HeaderValue>,
     /// The trace as the client told it.
     pub parent: Option<http::HeaderValue>,
 }
@@ -100,6 +98,8 @@ pub struct Flight {
     pub endpoint: Option<Arc<crate::endpoint::Endpoint>>,
     /// About its body.
     pub told: Told,
+    /// Its trace, as the upstream was told.
+    pub trace: Option<http::HeaderValue>,
     /// For the log.
     pub asked: Option<Asked>,
 }
@@ -128,6 +128,7 @@ impl Drop for Flight {
         if let Some(asked) = self.asked.take() {
             self.worker.tell(Line {
                 asked,
+                trace: self.trace.take(),
                 client: self.client,
                 route: self.meter.name.clone(),
                 status: self.status,

@@ -53,6 +53,7 @@ pub async fn handle(
         fault: None,
         endpoint: None,
         told: Told::default(),
+        trace: None,
         asked: (current.terms.log.is_some() || worker.shared.tracer.is_some())
             .then(|| asked(&head)),
     });
@@ -73,7 +74,6 @@ fn asked(head: &Parts) -> Asked {
         version: head.version,
         host: head.headers.get(HOST).cloned().or_else(|| authority(head)),
         agent: head.headers.get(USER_AGENT).cloned(),
-        trace: None,
         parent: head.headers.get(TRACEPARENT).cloned(),
     }
 }
@@ -216,9 +216,7 @@ impl Going<'_> {
             .conn
             .identity
             .write(&mut head.headers, host.as_ref(), trace);
-        if let Some(asked) = &mut self.flight.asked {
-            asked.trace = Some(trace);
-        }
+        self.flight.trace = Some(trace);
         let class = Class::of_request(&head.headers, wish.is_some());
         let body = match http_body::Body::is_end_stream(&body) {
             true => RequestBody::empty(),
@@ -301,12 +299,10 @@ impl Going<'_> {
     }
 
     fn problem_for(mut self, asked: &http::HeaderMap, problem: &Problem, silent: bool) -> Reply {
-        let trace = self
+        let id = self
             .flight
-            .asked
+            .trace
             .as_ref()
-            .and_then(|asked| asked.trace.as_ref());
-        let id = trace
             .and_then(|trace| trace.to_str().ok())
             .and_then(|trace| trace.get(3..35))
             .unwrap_or("-");

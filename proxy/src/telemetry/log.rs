@@ -23,6 +23,8 @@ const WAITING: usize = 8192;
 pub struct Line {
     /// What was asked.
     pub asked: Asked,
+    /// Its trace, as the upstream was told.
+    pub trace: Option<HeaderValue>,
     /// By whom.
     pub client: IpAddr,
     /// Its route.
@@ -94,7 +96,7 @@ fn json(line: &Line, at: Timestamp, text: &mut String) {
         .endpoint
         .as_ref()
         .map(|endpoint| format!("{}:{}", endpoint.host, endpoint.port));
-    let trace = shown(asked.trace.as_ref()).filter(|trace| trace.len() == 55);
+    let trace = shown(line.trace.as_ref()).filter(|trace| trace.len() == 55);
     let value = serde_json::json!({
         "at": at.to_string(),
         "client": line.client,
@@ -151,10 +153,10 @@ mod tests {
                 host: Some(HeaderValue::from_static("app")),
                 agent: Some(HeaderValue::from_static("x\"y")),
                 parent: None,
-                trace: Some(HeaderValue::from_static(
-                    "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
-                )),
             },
+            trace: Some(HeaderValue::from_static(
+                "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            )),
             client: "192.0.2.1".parse().unwrap(),
             route: "web".into(),
             status: 200,

@@ -61,7 +61,7 @@ fn parse(value: Option<&http::HeaderValue>) -> Option<Parent> {
 
 /// Tells of a request that has just ended, unless whoever began its trace does not want it.
 pub fn tell(tracer: &BoxedTracer, line: &Line) {
-    let Some(own) = parse(line.asked.trace.as_ref()).filter(|own| own.sampled) else {
+    let Some(own) = parse(line.trace.as_ref()).filter(|own| own.sampled) else {
         return;
     };
     let parent = parse(line.asked.parent.as_ref()).filter(|parent| parent.trace == own.trace);

@@ -36,6 +36,9 @@ async fn what_an_upstream_does_wrong_is_told_as_that() -> Result<()> {
                 && text.contains("\"failed\":\"upstream\""),
             "{path}: {text}"
         );
+        let trace = text.split_once("\"trace\":\"").map_or("", |(_, rest)| rest);
+        let id = trace.split('"').next().unwrap_or_default();
+        ensure!(id.len() == 32, "{path}: its trace is not told: {text}");
         let metrics = serve.get("/metrics").await?;
         let counted = value(
             &metrics,
