@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use comind_peers::http::get;
 use comind_peers::node::Node;
 use comind_peers::port::Port;
 use comind_peers::wait::wait_for;
@@ -47,14 +48,29 @@ pub(crate) async fn run(seconds: u64) -> Result<()> {
         .stdout(Stdio::null())
         .stderr(Stdio::null());
     let mut child = child.spawn().context("failed to start comind-ops")?;
-    let measured = measure(port.addr(), child.id(), seconds).await;
+    let measured = measure(port.addr(), api.addr(), child.id(), seconds).await;
     // By its id: it is ours.
     child.kill()?;
     child.wait()?;
     measured
 }
 
-async fn measure(addr: SocketAddr, pid: u32, seconds: u64) -> Result<()> {
+/// Until all of them rest.
+async fn rested(api: SocketAddr) -> Result<()> {
+    let all = format!("comind_proxy_connections_resting {IDLE}");
+    wait_for(
+        "all connections to rest",
+        Duration::from_secs(30),
+        async || {
+            let metrics = get(api, "/metrics").await?;
+            ensure!(metrics.contains(&all), "not yet");
+            Ok(())
+        },
+    )
+    .await
+}
+
+async fn measure(addr: SocketAddr, api: SocketAddr, pid: u32, seconds: u64) -> Result<()> {
     wait_for("the proxy", Duration::from_secs(20), async || {
         Ok(TcpStream::connect(addr).await.map(drop)?)
     })
@@ -65,15 +81,23 @@ async fn measure(addr: SocketAddr, pid: u32, seconds: u64) -> Result<()> {
     for _ in 0..IDLE {
         idle.push(ask(addr).await?);
     }
-    let each = (resident(pid)? - before) / IDLE as f64;
+    let fresh = (resident(pid)? - before) / IDLE as f64;
+    rested(api).await?;
+    let resting = (resident(pid)? - before) / IDLE as f64;
     let rows = [vec![
         IDLE.to_string(),
         cell(Some(before / 1024.0)),
-        cell(Some(each)),
+        cell(Some(fresh)),
+        cell(Some(resting)),
     ]];
     print(
         "Kept connections that each have asked once",
-        &["connections", "MiB before", "KiB a connection"],
+        &[
+            "connections",
+            "MiB before",
+            "KiB each at once",
+            "KiB each at rest",
+        ],
         &rows,
     );
     drop(idle);

@@ -7,6 +7,7 @@ mod hostile;
 mod hostile_h2;
 mod ingress;
 mod reload;
+mod rest;
 mod routes;
 mod sockets;
 mod tls;

@@ -1,10 +1,12 @@
 //! One client connection: from the accepted socket to its end.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -13,13 +15,13 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use pin_project_lite::pin_project;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::clients::Open;
 use super::control::{Control, Order};
 use super::preface::{self, Claim};
-use super::wire::Wire;
+use super::wire::{Cradle, Wire};
 use super::worker::{Current, Local, Worker};
 use crate::request::handle::handle;
 use crate::request::identity::Identity;
@@ -30,6 +32,8 @@ const PONG: Duration = Duration::from_secs(15);
 /// The windows that HTTP/2 begins with, in bytes.
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// Read at once after a rest; the usual head fits.
+const FIRST_BYTES: usize = 2 * 1024;
 /// Streams that a client resets before they were looked at; more ends the connection (rapid reset).
 const RESETS: usize = 20;
 
@@ -183,48 +187,10 @@ async fn speak<T>(
 ) where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let wire = Wire::new(stream, ahead);
-    let wire = TokioIo::new(match http2 {
-        true => wire,
-        false => wire.watched(conn.control.pulse.clone()),
-    });
-    let service = {
-        let (worker, conn) = (worker.clone(), conn.clone());
-        service_fn(move |request| handle(worker.clone(), conn.clone(), request))
-    };
-    let limits = &current.terms.limits;
     let ended = if http2 {
-        let mut builder = http2::Builder::new(Local);
-        builder
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(limits.streams)
-            .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
-            .max_pending_accept_reset_streams(RESETS)
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .keep_alive_interval(PING)
-            .keep_alive_timeout(PONG);
-        let connection = builder.serve_connection(wire, service);
-        Watched {
-            connection,
-            control: conn.control.clone(),
-            draining: false,
-        }
-        .await
+        Box::pin(speak_http2(worker, conn, Wire::new(stream, ahead), current)).await
     } else {
-        let mut builder = http1::Builder::new();
-        builder
-            .half_close(false)
-            .max_buf_size(limits.head_bytes.max(8 * 1024))
-            // The worker watches over all connections at once; a timer for each head would cost.
-            .header_read_timeout(None);
-        let connection = builder.serve_connection(wire, service).with_upgrades();
-        Watched {
-            connection,
-            control: conn.control.clone(),
-            draining: false,
-        }
-        .await
+        speak_http1(worker, conn, stream, ahead, current).await
     };
     if let Err(error) = ended {
         if error.is_parse() || error.is_parse_too_large() {
@@ -234,9 +200,107 @@ async fn speak<T>(
     }
 }
 
+async fn speak_http2<T>(
+    worker: &Rc<Worker>,
+    conn: &Rc<Conn>,
+    wire: Wire<T>,
+    current: &Current,
+) -> Result<(), hyper::Error>
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let limits = &current.terms.limits;
+    let mut builder = http2::Builder::new(Local);
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.streams)
+        .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
+        .max_pending_accept_reset_streams(RESETS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .keep_alive_interval(PING)
+        .keep_alive_timeout(PONG);
+    let service = {
+        let (worker, conn) = (worker.clone(), conn.clone());
+        service_fn(move |request| handle(worker.clone(), conn.clone(), request))
+    };
+    let connection = builder.serve_connection(TokioIo::new(wire), service);
+    Watched::new(connection, &conn.control).await.map(drop)
+}
+
+/// Until the connection ends, or rests: then until its next request, and so on.
+async fn speak_http1<T>(
+    worker: &Rc<Worker>,
+    conn: &Rc<Conn>,
+    mut stream: T,
+    mut ahead: Bytes,
+    current: &Current,
+) -> Result<(), hyper::Error>
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let cradle = Cradle::default();
+    let mut builder = http1::Builder::new();
+    builder
+        .half_close(false)
+        .max_buf_size(current.terms.limits.head_bytes.max(8 * 1024))
+        // The worker watches over all connections at once; a timer for each head would cost.
+        .header_read_timeout(None);
+    loop {
+        let wire = Wire::new(stream, ahead).watched(conn.control.pulse.clone(), &cradle);
+        let service = {
+            let (worker, conn) = (worker.clone(), conn.clone());
+            service_fn(move |request| handle(worker.clone(), conn.clone(), request))
+        };
+        let connection = builder
+            .serve_connection(TokioIo::new(wire), service)
+            .with_upgrades();
+        // In a box, which goes with what it holds.
+        match Box::pin(Watched::new(connection, &conn.control)).await? {
+            Left::Ended => return Ok(()),
+            Left::Resting => {}
+        }
+        let Some(mut rested) = cradle.take() else {
+            return Ok(());
+        };
+        let resting = &worker.shared.meter.resting;
+        resting.fetch_add(1, Relaxed);
+        let first = next_bytes(&mut rested, &conn.control).await;
+        resting.fetch_sub(1, Relaxed);
+        let Some(first) = first else {
+            return Ok(());
+        };
+        conn.control.pulse.wakes();
+        (stream, ahead) = (rested, first);
+    }
+}
+
+/// What comes first after a rest; nothing when the connection is to end, or has.
+async fn next_bytes<T: AsyncRead + Unpin>(stream: &mut T, control: &Control) -> Option<Bytes> {
+    poll_fn(|cx| {
+        match control.order(cx.waker()) {
+            Order::Drain | Order::Close => return Poll::Ready(None),
+            Order::Serve | Order::Rest => {}
+        }
+        // On the stack, so that waiting needs no room.
+        let mut room = [MaybeUninit::uninit(); FIRST_BYTES];
+        let mut read = ReadBuf::uninit(&mut room);
+        Pin::new(&mut *stream)
+            .poll_read(cx, &mut read)
+            .map(|came| match came {
+                Ok(()) if !read.filled().is_empty() => Some(Bytes::copy_from_slice(read.filled())),
+                _ => None,
+            })
+    })
+    .await
+}
+
 /// A connection that can be told to finish. The library's own trait lacks connections that can be
 /// upgraded.
 trait Graceful: Future<Output = Result<(), hyper::Error>> {
+    /// Between two requests it holds nothing that would be missed.
+    const RESTS: bool;
+
     fn finish(self: Pin<&mut Self>);
 }
 
@@ -248,6 +312,8 @@ where
     B: http_body::Body + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    const RESTS: bool = true;
+
     fn finish(self: Pin<&mut Self>) {
         self.graceful_shutdown();
     }
@@ -262,9 +328,18 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     Local: hyper::rt::bounds::Http2ServerConnExec<S::Future, B>,
 {
+    const RESTS: bool = false;
+
     fn finish(self: Pin<&mut Self>) {
         self.graceful_shutdown();
     }
+}
+
+/// How a connection was left.
+enum Left {
+    Ended,
+    /// Its stream lies in the cradle once HTTP's state is dropped.
+    Resting,
 }
 
 pin_project! {
@@ -277,19 +352,35 @@ pin_project! {
     }
 }
 
+impl<C> Watched<C> {
+    fn new(connection: C, control: &Rc<Control>) -> Self {
+        Self {
+            connection,
+            control: control.clone(),
+            draining: false,
+        }
+    }
+}
+
 impl<C: Graceful> Future for Watched<C> {
-    type Output = Result<(), hyper::Error>;
+    type Output = Result<Left, hyper::Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         match this.control.order(cx.waker()) {
-            Order::Close => return Poll::Ready(Ok(())),
+            Order::Close => return Poll::Ready(Ok(Left::Ended)),
+            Order::Rest => {
+                this.control.rested();
+                if C::RESTS && this.control.pulse.may_rest() {
+                    return Poll::Ready(Ok(Left::Resting));
+                }
+            }
             Order::Drain if !*this.draining => {
                 *this.draining = true;
                 this.connection.as_mut().finish();
             }
             Order::Drain | Order::Serve => {}
         }
-        this.connection.poll(cx)
+        this.connection.poll(cx).map_ok(|()| Left::Ended)
     }
 }

@@ -19,6 +19,11 @@ pub struct Pulse {
     /// Grows whenever one of the two changes: an epoch that lasts is a stay in one phase.
     epoch: AtomicU32,
     suspicions: AtomicU8,
+    /// Something was read since the last head that was no part of it.
+    beyond_head: AtomicBool,
+    /// Something was written that has not been flushed.
+    unflushed: AtomicBool,
+    rests: AtomicBool,
 }
 
 const BOTH_LENGTHS: u8 = 1;
@@ -50,6 +55,7 @@ impl Pulse {
         let first = !self.in_head.swap(true, Relaxed);
         if first {
             self.suspicions.store(0, Relaxed);
+            self.beyond_head.store(false, Relaxed);
             self.turn();
         }
         first
@@ -82,6 +88,42 @@ impl Pulse {
         self.turn();
     }
 
+    /// Bytes were read that belong to no head: HTTP may hold some of them.
+    pub fn read_beyond_head(&self) {
+        self.beyond_head.store(true, Relaxed);
+    }
+
+    /// Something is written.
+    pub fn writes(&self) {
+        self.unflushed.store(true, Relaxed);
+    }
+
+    /// All that was written is on its way.
+    pub fn flushed(&self) {
+        self.unflushed.store(false, Relaxed);
+    }
+
+    /// Lets it rest if nothing would be lost by that: whatever was read was understood, whatever
+    /// was answered is on its way.
+    pub fn may_rest(&self) -> bool {
+        let rests = self.phase() == Phase::Idle
+            && self.epoch.load(Relaxed) > 0
+            && !self.beyond_head.load(Relaxed)
+            && !self.unflushed.load(Relaxed);
+        self.rests.store(rests, Relaxed);
+        rests
+    }
+
+    /// It rests: its stream is to be kept.
+    pub fn rests(&self) -> bool {
+        self.rests.load(Relaxed)
+    }
+
+    /// The next request comes.
+    pub fn wakes(&self) {
+        self.rests.store(false, Relaxed);
+    }
+
     /// What it is doing.
     pub fn phase(&self) -> Phase {
         match (self.busy.load(Relaxed), self.in_head.load(Relaxed)) {
@@ -98,6 +140,8 @@ pub enum Order {
     /// Go on.
     #[default]
     Serve,
+    /// Keep the stream alone until the next request, if that is possible.
+    Rest,
     /// Finish what is under way, then close.
     Drain,
     /// Close at once.
@@ -124,6 +168,13 @@ impl Control {
         }
     }
 
+    /// Tells it to rest, unless it was told something that matters more.
+    pub fn rest(&self) {
+        if self.order.get() == Order::Serve {
+            self.tell(Order::Rest);
+        }
+    }
+
     /// What it is to do; `waker` is woken when that changes.
     pub fn order(&self, waker: &Waker) -> Order {
         let mut known = self.waker.borrow_mut();
@@ -136,10 +187,17 @@ impl Control {
     /// Until it is told to end, politely or not.
     pub async fn told_to_end(&self) {
         std::future::poll_fn(|cx| match self.order(cx.waker()) {
-            Order::Serve => Poll::Pending,
+            Order::Serve | Order::Rest => Poll::Pending,
             Order::Drain | Order::Close => Poll::Ready(()),
         })
         .await;
+    }
+
+    /// Takes the order to rest, which is obeyed once.
+    pub fn rested(&self) {
+        if self.order.get() == Order::Rest {
+            self.order.set(Order::Serve);
+        }
     }
 
     /// Called once a turn: for how many turns it has been in its phase.

@@ -38,16 +38,17 @@ pub struct HeadScan {
 }
 
 impl HeadScan {
-    /// Looks at the next piece.
-    pub fn feed(&mut self, mut piece: &[u8]) {
+    /// Looks at the next piece; gives how many bytes of it lie beyond the head's end.
+    pub fn feed(&mut self, mut piece: &[u8]) -> usize {
         while !self.ended && !piece.is_empty() {
             let Some(at) = memchr(b'\n', piece) else {
                 self.keep(piece);
-                return;
+                return 0;
             };
             self.line(&piece[..at]);
             piece = &piece[at + 1..];
         }
+        piece.len()
     }
 
     fn keep(&mut self, piece: &[u8]) {
@@ -97,7 +98,9 @@ mod tests {
 
     fn scan(pieces: &[&[u8]]) -> (Seen, bool) {
         let mut scan = HeadScan::default();
-        pieces.iter().for_each(|piece| scan.feed(piece));
+        for piece in pieces {
+            scan.feed(piece);
+        }
         (scan.seen, scan.ended)
     }
 

@@ -1,10 +1,13 @@
 //! A byte stream as both sides of the proxy use it: what was read ahead comes first, heads are
 //! looked at as they pass where that is wanted, and small pieces are written as one.
 //! Must not know what carries the bytes.
+//!
+//! A connection that rests (waits for its next request) keeps its stream and nothing else: HTTP's own
+//! state, with its buffers, is dropped, and the stream comes back through a [`Cradle`].
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes};
@@ -16,49 +19,99 @@ use super::head_scan::HeadScan;
 /// A stream.
 #[derive(Debug)]
 pub struct Wire<T> {
-    inner: T,
+    /// There until it is dropped.
+    inner: Option<T>,
     ahead: Bytes,
-    watch: Option<Watch>,
+    watch: Option<Watch<T>>,
+}
+
+/// Where the stream of a connection lies that rests. Locked when one begins to rest and when it is
+/// taken out again, never while a request is carried.
+#[derive(Debug)]
+pub struct Cradle<T>(Arc<Mutex<Option<T>>>);
+
+impl<T> Default for Cradle<T> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+impl<T> Cradle<T> {
+    /// The stream that lies there.
+    pub fn take(&self) -> Option<T> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn lay(&self, stream: Option<T>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = stream;
+    }
 }
 
 /// Looks at the heads of HTTP/1 requests.
 #[derive(Debug)]
-struct Watch {
+struct Watch<T> {
     pulse: Arc<Pulse>,
     scan: HeadScan,
+    cradle: Cradle<T>,
 }
 
 impl<T> Wire<T> {
     /// `ahead` was read from `inner` already.
     pub fn new(inner: T, ahead: Bytes) -> Self {
-        let watch = None;
         Self {
-            inner,
+            inner: Some(inner),
             ahead,
-            watch,
+            watch: None,
         }
     }
 
-    /// The heads that pass are looked at, and `pulse` is told.
+    /// The heads that pass are looked at, and `pulse` is told. Dropped while the connection rests,
+    /// it lays its stream into `cradle`.
     #[must_use]
-    pub fn watched(mut self, pulse: Arc<Pulse>) -> Self {
-        let scan = HeadScan::default();
-        self.watch = Some(Watch { pulse, scan });
+    pub fn watched(mut self, pulse: Arc<Pulse>, cradle: &Cradle<T>) -> Self {
+        self.watch = Some(Watch {
+            pulse,
+            scan: HeadScan::default(),
+            cradle: Cradle(cradle.0.clone()),
+        });
         self
+    }
+
+    fn gone() -> io::Error {
+        io::ErrorKind::NotConnected.into()
     }
 }
 
-impl Watch {
+impl<T> Drop for Wire<T> {
+    fn drop(&mut self) {
+        if let Some(watch) = &self.watch
+            && watch.pulse.rests()
+        {
+            watch.cradle.lay(self.inner.take());
+        }
+    }
+}
+
+impl<T> Watch<T> {
     fn look(&mut self, piece: &[u8]) {
-        if piece.is_empty() || !self.pulse.awaits_head() {
+        if piece.is_empty() {
+            return;
+        }
+        if !self.pulse.awaits_head() {
+            // A body, or the next request already: HTTP may keep a part of it.
+            self.pulse.read_beyond_head();
             return;
         }
         if self.pulse.head_begins() {
             self.scan = HeadScan::default();
         }
+        let mut beyond = piece.len();
         if !self.scan.ended {
-            self.scan.feed(piece);
+            beyond = self.scan.feed(piece);
             self.pulse.suspect(self.scan.seen);
+        }
+        if beyond > 0 {
+            self.pulse.read_beyond_head();
         }
     }
 }
@@ -71,7 +124,8 @@ impl<T: AsyncRead + Unpin> AsyncRead for Wire<T> {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         if self.ahead.is_empty() {
-            ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
+            let inner = self.inner.as_mut().ok_or_else(Self::gone)?;
+            ready!(Pin::new(inner).poll_read(cx, buf))?;
         } else {
             let count = self.ahead.len().min(buf.remaining());
             buf.put_slice(&self.ahead[..count]);
@@ -84,13 +138,23 @@ impl<T: AsyncRead + Unpin> AsyncRead for Wire<T> {
     }
 }
 
+impl<T: AsyncWrite + Unpin> Wire<T> {
+    /// What was answered last is on its way only when this has been flushed.
+    fn writes(&mut self) -> io::Result<Pin<&mut T>> {
+        if let Some(watch) = &self.watch {
+            watch.pulse.writes();
+        }
+        self.inner.as_mut().map(Pin::new).ok_or_else(Self::gone)
+    }
+}
+
 impl<T: AsyncWrite + Unpin> AsyncWrite for Wire<T> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, buf)
+        self.writes()?.poll_write(cx, buf)
     }
 
     fn poll_write_vectored(
@@ -98,19 +162,24 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Wire<T> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        write_together(Pin::new(&mut self.inner), cx, bufs)
+        write_together(self.writes()?, cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
+        self.inner.as_ref().is_some_and(T::is_write_vectored)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
+        let inner = self.inner.as_mut().ok_or_else(Self::gone)?;
+        ready!(Pin::new(inner).poll_flush(cx))?;
+        if let Some(watch) = &self.watch {
+            watch.pulse.flushed();
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
+        self.writes()?.poll_shutdown(cx)
     }
 }
 

@@ -28,6 +28,9 @@ use crate::upstream::pool::{Bounds, Pool};
 /// How often a worker looks after its connections.
 pub const TURN: Duration = Duration::from_secs(1);
 
+/// A connection that has waited for a request over so many turns gives its buffers back.
+const RESTING: u32 = 1;
+
 /// Spawns on this thread.
 #[derive(Clone, Copy, Debug)]
 pub struct Local;
@@ -234,6 +237,7 @@ impl Worker {
                     control.tell(Order::Close);
                 }
                 (Phase::Idle, stayed) if stayed >= idle => control.tell(Order::Drain),
+                (Phase::Idle, RESTING) => control.rest(),
                 _ => {}
             }
         }

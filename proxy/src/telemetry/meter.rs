@@ -155,6 +155,8 @@ pub struct ProxyMeter {
     pub connections: AtomicU64,
     /// Open connections.
     pub open: AtomicI64,
+    /// Those that wait for their next request and have given their buffers back.
+    pub resting: AtomicI64,
     /// Lines of the access log that found no room.
     pub log_lost: AtomicU64,
     /// Route tables brought into force.

@@ -98,13 +98,22 @@ impl ProxyCollector {
             let metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
             ConstCounter::new(counter.load(Relaxed)).encode(metric)?;
         }
-        let metric = encoder.encode_descriptor(
-            "comind_proxy_connections_open",
-            "Open connections",
-            None,
-            MetricType::Gauge,
-        )?;
-        ConstGauge::new(self.meter.open.load(Relaxed)).encode(metric)?;
+        let gauges = [
+            (
+                "comind_proxy_connections_open",
+                "Open connections",
+                &self.meter.open,
+            ),
+            (
+                "comind_proxy_connections_resting",
+                "Connections that wait for a request and have given their buffers back",
+                &self.meter.resting,
+            ),
+        ];
+        for (name, help, gauge) in gauges {
+            let metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            ConstGauge::new(gauge.load(Relaxed)).encode(metric)?;
+        }
         let expiry = self.meter.certificate_expiry.load(Relaxed);
         if expiry != 0 {
             let help = "When the first of our certificates ends";
