@@ -10,5 +10,6 @@ mod reload;
 mod rest;
 mod routes;
 mod sockets;
+mod swap;
 mod tls;
 mod witness;

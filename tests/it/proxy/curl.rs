@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use comind_peers::tool::Tool;
 use tokio::process::Command;
 
-const CURL: Tool = Tool::debian("curl", "curl");
+pub(super) const CURL: Tool = Tool::debian("curl", "curl");
 
 /// What curl saw.
 #[derive(Debug)]

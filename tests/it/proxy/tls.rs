@@ -17,15 +17,15 @@ const OPENSSL: Tool = Tool::debian("openssl", "openssl");
 const H2SPEC: Tool = Tool::built("h2spec");
 
 /// A folder with what a config names.
-struct Place {
+pub(super) struct Place {
     dir: tempfile::TempDir,
-    authority: Authority,
+    pub(super) authority: Authority,
     plain: Port,
-    tls: Port,
+    pub(super) tls: Port,
 }
 
 impl Place {
-    fn new() -> Result<Self> {
+    pub(super) fn new() -> Result<Self> {
         let dir = tempfile::tempdir()?;
         let authority = Authority::new()?;
         authority.write(dir.path())?;
@@ -40,18 +40,18 @@ impl Place {
         Ok(place)
     }
 
-    fn certify(&self, name: &str, names: &[&str]) -> Result<()> {
+    pub(super) fn certify(&self, name: &str, names: &[&str]) -> Result<()> {
         let pair = self.authority.sign(names)?;
         replace(&self.path(&format!("{name}.key")), &pair.key)?;
         replace(&self.path(&format!("{name}.crt")), &pair.certificate)
     }
 
-    fn path(&self, name: &str) -> std::path::PathBuf {
+    pub(super) fn path(&self, name: &str) -> std::path::PathBuf {
         self.dir.path().join(name)
     }
 
     /// With `more` in the section `tls`, and these routes.
-    fn config(&self, more: &str, routes: &str) -> String {
+    pub(super) fn config(&self, more: &str, routes: &str) -> String {
         let (plain, tls, dir) = (
             self.plain.addr(),
             self.tls.addr(),
@@ -76,7 +76,7 @@ impl Place {
     }
 }
 
-fn to(addr: std::net::SocketAddr) -> String {
+pub(super) fn to(addr: std::net::SocketAddr) -> String {
     format!("    - {{ host: \"*\", upstream: \"http://{addr}\" }}\n")
 }
 
