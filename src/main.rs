@@ -1,5 +1,6 @@
 //! `comind-ops`: the command line. Wiring only: what is done is in the libraries.
 
+mod cluster;
 mod completions;
 mod config;
 mod down;
@@ -25,6 +26,11 @@ use comind_proxy::telemetry::trace::Ids;
 
 use crate::output::{Output, Wishes};
 use crate::place::HomeArgs;
+
+/// Gives memory back to the system as well after many small pieces: with the system's own
+/// allocator, idle connections that had given up their buffers kept the pages.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Watches a platform and brings it up.
 #[derive(Debug, Parser)]
@@ -71,6 +77,8 @@ enum Command {
     Status(status::Status),
     /// The data services: PostgreSQL, MinIO, Redis, ElasticMQ
     Services(services::Services),
+    /// A Kubernetes cluster of plain processes on this machine
+    Cluster(cluster::Cluster),
     /// Watch what a configuration names: metrics, API, live page
     Serve(serve::Serve),
     /// Look once at one target; exit 0 if it is up, 1 if not
@@ -148,6 +156,13 @@ async fn dispatch(cli: Cli, out: &Output, traced: bool) -> Result<ExitCode> {
         Command::Down(down) => down.run(&cli.home, out).await?,
         Command::Status(status) => return Ok(verdict(status.run(&cli.home, out).await?)),
         Command::Services(services) => services.run(&cli.home, out).await?,
+        Command::Cluster(cluster) => {
+            return Ok(ExitCode::from(match cluster.run(&cli.home, out).await? {
+                cluster::Ended::Well => exit::DONE,
+                cluster::Ended::Badly => exit::FAILED,
+                cluster::Ended::WouldChange => exit::WOULD_CHANGE,
+            }));
+        }
         Command::Serve(serve) => serve.run(traced).await?,
         Command::Tls(tls) => tls.run(out)?,
         Command::Probe(probe) => return Ok(verdict(probe.run(out).await?)),

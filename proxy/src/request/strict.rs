@@ -26,6 +26,9 @@ pub enum Refusal {
     UpgradeWithBody,
     /// `Connection` names a header that is not its to name.
     BadConnection,
+    /// A field's value begins or ends with a blank, which HTTP/1 would have taken away and the next
+    /// hop may or may not.
+    PaddedField,
     /// It has come through here too often.
     Loop,
 }
@@ -51,6 +54,7 @@ impl Refusal {
             Self::Method => "method",
             Self::UpgradeWithBody => "upgrade_with_body",
             Self::BadConnection => "bad_connection",
+            Self::PaddedField => "padded_field",
             Self::Loop => "loop",
         }
     }
@@ -76,6 +80,9 @@ impl Refusal {
             Self::BadConnection => {
                 "the header Connection names one that belongs to the request itself; leave it out there"
             }
+            Self::PaddedField => {
+                "a header's value begins or ends with a blank; HTTP/2 has none around values"
+            }
             Self::Loop => {
                 "it has come through this proxy several times: some upstream leads back here"
             }
@@ -95,6 +102,9 @@ pub fn check(head: &Parts) -> Result<(), Refusal> {
         return Err(Refusal::AmbiguousPath);
     }
     let headers = &head.headers;
+    if head.version >= Version::HTTP_2 && headers.values().any(is_padded) {
+        return Err(Refusal::PaddedField);
+    }
     if headers.contains_key(CONTENT_LENGTH) && headers.contains_key(TRANSFER_ENCODING) {
         return Err(Refusal::AmbiguousLength);
     }
@@ -102,6 +112,13 @@ pub fn check(head: &Parts) -> Result<(), Refusal> {
         return Err(Refusal::UpgradeWithBody);
     }
     Ok(())
+}
+
+/// RFC 9113, section 8.2.1.
+fn is_padded(value: &http::HeaderValue) -> bool {
+    let blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    let bytes = value.as_bytes();
+    blank(bytes.first()) || blank(bytes.last())
 }
 
 fn has_body(headers: &HeaderMap) -> bool {

@@ -25,6 +25,7 @@ use super::sockets::WebSocket;
 use super::witness::{exchange, proxy_before};
 use crate::serve::{LATER, Serve, run_to_end, value};
 
+const HEALTH_PROBE: Tool = Tool::built("grpc-health-probe");
 const ETCDCTL: Tool = Tool::debian("etcdctl", "etcd-client");
 
 async fn before(node: &Node) -> Result<(Serve, Port)> {
@@ -308,6 +309,18 @@ async fn grpc_with_its_own_client() -> Result<()> {
             .stdin(Stdio::null());
         command
     };
+    // The standard health service, as Kubernetes and load balancers ask it.
+    let probe = tokio::process::Command::new(HEALTH_PROBE.find()?)
+        .arg(format!("-addr={}", port.addr()))
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await?;
+    let told = String::from_utf8_lossy(&probe.stderr).into_owned();
+    ensure!(
+        probe.status.success() && told.contains("SERVING"),
+        "{probe:?}"
+    );
     // A stream of answers, which stays open while other calls are made.
     let mut watch = command(&["watch", "key"]).stdout(Stdio::piped()).spawn()?;
     let mut lines = BufReader::new(watch.stdout.take().context("no output")?).lines();

@@ -138,6 +138,8 @@ fn requests() -> Vec<(String, Vec<u8>)> {
         ("x", "a\r\nb: c"),
         ("x", "a\nb"),
         ("x", "a\0b"),
+        ("x", " a"),
+        ("x", "a\t"),
         ("", "y"),
         ("x:y", "z"),
         (":unknown", "x"),
