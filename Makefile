@@ -13,13 +13,15 @@ help: ## This list
 
 ##### Run
 
-.PHONY: setup setup-test setup-bench build release ready up down status
+.PHONY: setup setup-test setup-bench setup-cluster build release ready up down status
 setup: ## Install what running needs and this machine lacks
 	@$(TOOLCHAIN)/setup run
 setup-test: ## … what the tests need
 	@$(TOOLCHAIN)/setup test
 setup-bench: ## … what the comparisons need
 	@$(TOOLCHAIN)/setup bench
+setup-cluster: ## … what a Kubernetes cluster on this machine needs
+	@$(TOOLCHAIN)/setup cluster
 build: ## Build the program that `up` runs (quick to compile)
 	@$(TOOLCHAIN)/setup --quiet build
 	@$(CARGO) build --profile quick --locked
@@ -49,6 +51,18 @@ services-logs: ready ## Their logs
 	@$(OPS) services logs $(ARGS)
 services-clean: ready ## Remove them and their data; asks first
 	@$(OPS) services clean $(ARGS)
+
+.PHONY: cluster-create cluster-start cluster-stop cluster-status cluster-delete
+cluster-create: setup-cluster build ## Make a Kubernetes cluster of plain processes (root); ENV=dev|stage|qa|prod
+	@$(OPS) cluster create $(ARGS)
+cluster-start: setup-cluster build ## Start it again
+	@$(OPS) cluster start $(ARGS)
+cluster-stop: build ## Stop it; what it keeps stays
+	@$(OPS) cluster stop $(ARGS)
+cluster-status: build ## How its programs stand
+	@$(OPS) cluster status $(ARGS)
+cluster-delete: build ## Remove it with all that it keeps; asks first
+	@$(OPS) cluster delete $(ARGS)
 
 ##### Check
 

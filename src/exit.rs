@@ -10,6 +10,8 @@ use comind_collector::run::ServeError;
 pub(crate) const DONE: u8 = 0;
 /// Something failed.
 pub(crate) const FAILED: u8 = 1;
+/// A plan would change something.
+pub(crate) const WOULD_CHANGE: u8 = 2;
 /// The command line cannot be understood (`EX_USAGE` of sysexits).
 pub(crate) const USAGE: u8 = 64;
 /// A configuration cannot be understood (`EX_CONFIG` of sysexits).

@@ -4,11 +4,13 @@
 //! it reports [`event::Event`]s, and the command line shows them.
 
 pub mod cause;
+pub mod cluster;
 pub mod event;
 pub mod fingerprint;
 pub mod home;
 pub mod identity;
 pub mod lock;
+pub mod plan;
 pub mod programs;
 pub mod secret;
 pub mod services;

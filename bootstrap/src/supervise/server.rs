@@ -129,12 +129,13 @@ fn judge(status: ExitStatus) -> Ended {
     }
 }
 
-/// A process that carries our mark though nobody noted its pid; children of such do not count.
+/// A process that carries our mark though nobody noted its pid. Children of such do not count, nor
+/// do other programs that it has started and that outlive it, such as containers.
 pub fn find_unnoted(unit: &Unit) -> Option<Identity> {
     let marked: Vec<_> = procfs::process::all_processes()
         .ok()?
         .flatten()
-        .filter(|process| carries_mark(process.pid, &unit.run_dir))
+        .filter(|process| carries_mark(process.pid, &unit.run_dir) && runs(process, &unit.program))
         .filter_map(|process| process.stat().ok())
         .filter(|stat| stat.state != 'Z')
         .collect();
@@ -142,6 +143,15 @@ pub fn find_unnoted(unit: &Unit) -> Option<Identity> {
         .iter()
         .find(|stat| !marked.iter().any(|other| other.pid == stat.ppid))?;
     identity::of(own.pid).ok()
+}
+
+/// By the file's name alone: a program may be a link, and may have been replaced meanwhile.
+fn runs(process: &procfs::process::Process, program: &Path) -> bool {
+    let name = |path: &Path| {
+        let name = path.file_name()?.to_str()?;
+        Some(name.trim_end_matches(" (deleted)").to_owned())
+    };
+    process.exe().is_ok_and(|exe| name(&exe) == name(program))
 }
 
 /// Whether a process was started for the unit in `run_dir`.

@@ -34,6 +34,9 @@ pub async fn run(run_dir: &Path) -> Result<()> {
     let mut stop = Stop::new()?;
     let unit = Unit::load(run_dir)?
         .with_context(|| format!("{} has no unit to supervise", run_dir.display()))?;
+    if let Some(network) = &unit.network {
+        enter(network)?;
+    }
     let before = files.read_state()?;
     let supervisor = Supervisor { unit, files };
     // Before our pid is known: whoever sees it must not read how the last run ended.
@@ -43,6 +46,22 @@ pub async fn run(run_dir: &Path) -> Result<()> {
     let result = supervisor.keep_running(before, &mut stop).await;
     Files::new(run_dir).clear_supervisor()?;
     result
+}
+
+/// From now on this thread, and what it starts, is in that network namespace. The supervisor has
+/// one thread.
+fn enter(network: &Path) -> Result<()> {
+    let namespace = std::fs::File::open(network).with_context(|| {
+        format!(
+            "cannot open the network namespace {}; `comind-ops cluster start` makes it anew",
+            network.display()
+        )
+    })?;
+    rustix::thread::move_into_link_name_space(
+        std::os::fd::AsFd::as_fd(&namespace),
+        Some(rustix::thread::LinkNameSpaceType::Network),
+    )
+    .with_context(|| format!("cannot enter the network namespace {}", network.display()))
 }
 
 struct Supervisor {

@@ -66,6 +66,9 @@ pub struct Unit {
     pub log: PathBuf,
     /// Changes with what the process reads besides this (a configuration file, its own binary).
     pub reads: String,
+    /// The file of the network namespace that it runs in, if not in ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<PathBuf>,
 }
 
 impl Unit {

@@ -44,6 +44,7 @@ pub fn unit(
         stop_grace_ms: 10_000,
         log: home.log(NAME),
         reads: fingerprint::of_bytes(reads.as_bytes()),
+        network: None,
         program,
     })
 }

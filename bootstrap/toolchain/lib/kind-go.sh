@@ -1,10 +1,14 @@
-# kind=go: a program built from its Go module, which go.mod and go.sum in the tool's folder pin
+# kind=go: programs built from their Go module, which go.mod and go.sum in the tool's folder pin
 # (go refuses what does not match go.sum).
-#   import=  the package to build       program=  the file's name in bin/
+#   import=  the packages to build      program=  the files' names in bin/, in the same order
 #   ldflags=  added to -s -w
 
 go_present() {
-    [[ -x $TOOLS/bin/$(field "$1" program) ]] && pin_matches "$1"
+    local program
+    for program in $(field "$1" program); do
+        [[ -x $TOOLS/bin/$program ]] || return
+    done
+    pin_matches "$1"
 }
 
 go_possible() {
@@ -16,13 +20,16 @@ go_by_hand() {
 }
 
 go_install() { # TOOL
-    local tool=$1 program import
-    program=$(field "$tool" program) import=$(field "$tool" import)
+    local tool=$1 programs imports at
+    read -ra programs <<<"$(field "$tool" program)"
+    read -ra imports <<<"$(field "$tool" import)"
     say "$tool" "fetches its modules"
-    retry "$tool" "the download" go_in "$tool" list -deps "$import" || return
-    say "$tool" "builds"
-    step "$tool" go_in "$tool" build -o "$WORK/$program" -ldflags "-s -w $(field "$tool" ldflags)" "$import" || return
-    mv "$WORK/$program" "$TOOLS/bin/$program" || return
+    retry "$tool" "the download" go_in "$tool" list -deps "${imports[@]}" || return
+    for at in "${!programs[@]}"; do
+        say "$tool" "builds ${programs[at]}"
+        step "$tool" go_in "$tool" build -o "$WORK/${programs[at]}" -ldflags "-s -w $(field "$tool" ldflags)" "${imports[at]}" || return
+        mv "$WORK/${programs[at]}" "$TOOLS/bin/${programs[at]}" || return
+    done
     pin_keep "$tool"
 }
 

@@ -155,6 +155,7 @@ impl Maker<'_> {
             stop_grace_ms: u64::try_from(service.stop_grace().as_millis())?,
             log: self.home.log(service.name()),
             reads: String::new(),
+            network: None,
             run_dir,
         })
     }

@@ -1,0 +1,13 @@
+//! A cluster of upstream Kubernetes programs as plain processes, in a network namespace of its own.
+
+pub mod certificates;
+pub mod cluster;
+pub mod command;
+pub mod components;
+pub mod configs;
+pub mod image;
+pub mod leftovers;
+pub mod network;
+pub mod place;
+pub mod steps;
+pub mod table;

@@ -1,0 +1,614 @@
+//! The steps that make a cluster of plain processes.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Node;
+use kube::Api;
+use serde_json::Value;
+
+use crate::cluster::host::certificates;
+use crate::cluster::host::command::run;
+use crate::cluster::host::components::{Component, Maker};
+use crate::cluster::host::configs;
+use crate::cluster::host::image::Recipe;
+use crate::cluster::host::network;
+use crate::cluster::host::place::Place;
+use crate::cluster::{kubeconfig, objects, ready, why};
+use crate::event::{About, Level};
+use crate::fingerprint;
+use crate::plan::graph::Id;
+use crate::plan::step::{Change, Planned, Step};
+use crate::programs::Programs;
+use crate::supervise::control::{self, Launcher};
+use crate::supervise::logs;
+use crate::supervise::state::Phase;
+use crate::wait::Look;
+
+/// What all steps of a cluster know.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// Where everything is.
+    pub place: Place,
+    /// Where programs are.
+    pub programs: Programs,
+    /// How a supervisor is started.
+    pub launcher: Launcher,
+    /// The user's kubeconfig, if it is to know the cluster.
+    pub users_kubeconfig: Option<PathBuf>,
+}
+
+/// The steps, in the order in which they are shown.
+///
+/// # Errors
+/// When a program that an image is made from is missing.
+pub fn all(known: &Arc<Known>) -> Result<Vec<Box<dyn Planned>>> {
+    let programs = &known.programs;
+    let sandbox = sandbox(programs)?;
+    let coredns = Recipe {
+        name: "coredns",
+        files: vec![("bin/coredns", programs.find("coredns", BUILT)?)],
+        links: Vec::new(),
+        entrypoint: vec!["/bin/coredns"],
+        user: "65532:65532",
+    };
+    let local_path = Recipe {
+        name: "local-path-provisioner",
+        files: vec![(
+            "bin/local-path-provisioner",
+            programs.find("local-path-provisioner", BUILT)?,
+        )],
+        links: Vec::new(),
+        entrypoint: vec!["/bin/local-path-provisioner"],
+        user: "65532:65532",
+    };
+    let (sandbox_image, dns_image, volumes_image) = (
+        sandbox.reference()?,
+        coredns.reference()?,
+        local_path.reference()?,
+    );
+    let process = |component, needs: &'static [Id]| -> Box<dyn Planned> {
+        Box::new(Process {
+            known: known.clone(),
+            sandbox_image: sandbox_image.clone(),
+            component,
+            needs,
+        })
+    };
+    let servers = crate::store::read(std::path::Path::new("/etc/resolv.conf"))?.unwrap_or_default();
+    // Without a name server that pods can reach there is nobody to pass questions on to.
+    let forward = match configs::resolv_conf(&servers).is_empty() {
+        true => "",
+        false => "forward . /etc/resolv.conf",
+    };
+    let dns = include_str!("../../../manifests/coredns.yaml")
+        .replace("@IMAGE@", &dns_image)
+        .replace("@FORWARD@", forward);
+    // Another configuration starts it anew.
+    let dns = dns.replace("@EDITION@", &fingerprint::of_bytes(dns.as_bytes()));
+    let volumes = include_str!("../../../manifests/local-path.yaml")
+        .replace("@IMAGE@", &volumes_image)
+        .replace("@HELPER@", &sandbox_image)
+        .replace(
+            "@FOLDER@",
+            &known.place.data("volumes").display().to_string(),
+        );
+    Ok(vec![
+        Box::new(Network(known.clone())),
+        Box::new(Certificates(known.clone())),
+        Box::new(Kubeconfig(known.clone())),
+        process(Component::Etcd, &["network", "certificates"]),
+        process(Component::Containerd, &["network"]),
+        Box::new(Images {
+            known: known.clone(),
+            recipes: vec![
+                (sandbox_image.clone(), sandbox),
+                (dns_image, coredns),
+                (volumes_image, local_path),
+            ],
+        }),
+        process(Component::ApiServer, &["etcd", "kubeconfig"]),
+        process(Component::ControllerManager, &["apiserver"]),
+        process(Component::Scheduler, &["apiserver"]),
+        process(Component::Kubelet, &["apiserver", "images"]),
+        process(Component::KubeProxy, &["apiserver"]),
+        Box::new(Addon {
+            known: known.clone(),
+            id: "dns",
+            objects: objects::parse(&dns)?,
+            deployment: ("kube-system", "coredns"),
+        }),
+        Box::new(Addon {
+            known: known.clone(),
+            id: "volumes",
+            objects: objects::parse(&volumes)?,
+            deployment: ("kube-system", "local-path-provisioner"),
+        }),
+    ])
+}
+
+const BUILT: &str = "run `make setup-cluster`";
+
+/// Holds a pod's namespaces by sleeping, and helps with volumes by a shell.
+fn sandbox(programs: &Programs) -> Result<Recipe> {
+    let busybox = programs.find(
+        "busybox",
+        "run `make setup-cluster`, or: apt-get install busybox-static",
+    )?;
+    Ok(Recipe {
+        name: "busybox",
+        files: vec![("bin/busybox", busybox)],
+        links: APPLETS
+            .iter()
+            .map(|name| (format!("bin/{name}"), "busybox"))
+            .collect(),
+        entrypoint: vec!["/bin/sleep", "2147483647"],
+        user: "",
+    })
+}
+
+const APPLETS: [&str; 10] = [
+    "sh", "sleep", "mkdir", "rm", "chmod", "wget", "nslookup", "cat", "httpd", "nc",
+];
+
+struct Network(Arc<Known>);
+
+impl Step for Network {
+    type Seen = network::Seen;
+
+    fn id(&self) -> Id {
+        "network"
+    }
+
+    fn limit(&self) -> Duration {
+        Duration::from_secs(30)
+    }
+
+    async fn observe(&self) -> Result<network::Seen> {
+        network::look(&self.0.place).await
+    }
+
+    fn diff(&self, seen: &network::Seen) -> Vec<Change> {
+        network::diff(&self.0.place, seen)
+    }
+
+    async fn apply(&self, seen: network::Seen, _: About<'_>) -> Result<()> {
+        if !seen.namespace {
+            // Addresses of pods in a namespace that is gone are free again.
+            crate::store::remove(&configs::leases(&self.0.place))?;
+        }
+        network::make(&self.0.place, &seen).await
+    }
+
+    async fn ready(&self) -> Look<(), String> {
+        Look::Done(())
+    }
+}
+
+struct Certificates(Arc<Known>);
+
+impl Step for Certificates {
+    type Seen = certificates::Seen;
+
+    fn id(&self) -> Id {
+        "certificates"
+    }
+
+    fn limit(&self) -> Duration {
+        Duration::from_secs(30)
+    }
+
+    async fn observe(&self) -> Result<certificates::Seen> {
+        certificates::look(&self.0.place, Timestamp::now())
+    }
+
+    fn diff(&self, seen: &certificates::Seen) -> Vec<Change> {
+        certificates::diff(seen)
+    }
+
+    async fn apply(&self, seen: certificates::Seen, _: About<'_>) -> Result<()> {
+        certificates::make(&self.0.place, &seen)
+    }
+
+    async fn ready(&self) -> Look<(), String> {
+        Look::Done(())
+    }
+}
+
+/// One of the cluster's programs, supervised.
+struct Process {
+    known: Arc<Known>,
+    sandbox_image: String,
+    component: Component,
+    needs: &'static [Id],
+}
+
+impl Process {
+    fn unit(&self) -> Result<crate::supervise::unit::Unit> {
+        let maker = Maker {
+            place: &self.known.place,
+            programs: &self.known.programs,
+            sandbox_image: &self.sandbox_image,
+        };
+        maker.unit(self.component)
+    }
+
+    fn name(&self) -> String {
+        self.known.place.unit(self.component.name())
+    }
+
+    async fn answers(&self) -> Result<(), String> {
+        let place = &self.known.place;
+        match self.component {
+            Component::Containerd => {
+                let socket = place.runtime_socket().display().to_string();
+                let asked = run("ctr", ["-a", socket.as_str(), "version"]).await;
+                asked.map(drop).map_err(|error| format!("{error:#}"))
+            }
+            Component::ApiServer => {
+                let client = objects::client(&place.kubeconfig()).await;
+                let client = client.map_err(|error| format!("{error:#}"))?;
+                let request = http::Request::get("/readyz").body(Vec::new());
+                let request = request.map_err(|error| error.to_string())?;
+                let answer = client.request_text(request).await;
+                answer.map(drop).map_err(|error| brief(&error))
+            }
+            Component::Kubelet => {
+                let client = objects::client(&place.kubeconfig()).await;
+                let client = client.map_err(|error| format!("{error:#}"))?;
+                let node: Option<Node> = Api::all(client)
+                    .get_opt(&place.name())
+                    .await
+                    .map_err(|error| brief(&error))?;
+                match node {
+                    Some(node) => why::node(&node).map_or(Ok(()), Err),
+                    None => Err("the node has not registered yet".to_owned()),
+                }
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// An error with its causes; of a long list of checks only those that failed.
+fn brief(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut inner = error.source();
+    while let Some(cause) = inner {
+        text = format!("{text}: {cause}");
+        inner = cause.source();
+    }
+    let failed: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.split_once("[-]"))
+        .map(|(_, check)| check)
+        .collect();
+    match failed.is_empty() {
+        true => text.lines().next().unwrap_or_default().to_owned(),
+        false => failed.join(", "),
+    }
+}
+
+/// What is known of a supervised program before it is started.
+struct Standing {
+    as_wanted: bool,
+    runs: bool,
+}
+
+impl Step for Process {
+    type Seen = Standing;
+
+    fn id(&self) -> Id {
+        self.component.name()
+    }
+
+    fn needs(&self) -> &'static [Id] {
+        self.needs
+    }
+
+    fn limit(&self) -> Duration {
+        Duration::from_secs(120)
+    }
+
+    async fn observe(&self) -> Result<Standing> {
+        let run_dir = self.known.place.home.run(&self.name());
+        let standing = control::look(&run_dir)?;
+        let wanted = self.unit()?.fingerprint();
+        let runs = standing
+            .as_ref()
+            .is_some_and(|one| one.pid.is_some() && one.supervised);
+        let as_wanted = standing.is_some_and(|one| one.fingerprint == Some(wanted));
+        Ok(Standing { as_wanted, runs })
+    }
+
+    fn diff(&self, seen: &Standing) -> Vec<Change> {
+        let name = self.component.name();
+        match seen {
+            Standing {
+                runs: true,
+                as_wanted: true,
+            } => Vec::new(),
+            Standing {
+                runs: true,
+                as_wanted: false,
+            } => vec![Change::new(format!("restart {name} with changed settings"))],
+            Standing { runs: false, .. } => vec![Change::new(format!("start {name}"))],
+        }
+    }
+
+    async fn apply(&self, _: Standing, _: About<'_>) -> Result<()> {
+        if self.component == Component::Kubelet {
+            make_cgroup(&self.known.place)?;
+        }
+        control::start(&self.unit()?, &self.known.launcher)
+            .await
+            .map(drop)
+    }
+
+    async fn ready(&self) -> Look<(), String> {
+        match control::look(&self.known.place.home.run(&self.name())) {
+            Ok(Some(standing)) if standing.phase == Phase::Running && standing.restarts < 3 => {}
+            Ok(Some(standing)) if standing.restarts >= 3 => {
+                let reason = standing.reason.unwrap_or_default();
+                return Look::Hopeless(format!("it crashed {} times: {reason}", standing.restarts));
+            }
+            Ok(Some(standing)) => {
+                return Look::NotYet(
+                    standing
+                        .reason
+                        .unwrap_or_else(|| "its process begins".to_owned()),
+                );
+            }
+            Ok(None) => return Look::Hopeless("its files are gone".to_owned()),
+            Err(error) => return Look::Hopeless(format!("{error:#}")),
+        }
+        match self.answers().await {
+            Ok(()) => Look::Done(()),
+            Err(reason) => Look::NotYet(reason),
+        }
+    }
+
+    fn last_lines(&self) -> Vec<String> {
+        let log = self.known.place.home.log(&self.name());
+        logs::tail(&log, 5).unwrap_or_default()
+    }
+}
+
+/// The kubelet wants its own group to exist, in each hierarchy where there are several.
+fn make_cgroup(place: &Place) -> Result<()> {
+    let root = std::path::Path::new("/sys/fs/cgroup");
+    let several = !root.join("cgroup.controllers").exists();
+    let hierarchies: Vec<PathBuf> = match several {
+        false => vec![root.to_owned()],
+        true => std::fs::read_dir(root)?
+            .flatten()
+            .map(|entry| entry.path())
+            .filter(|path| path.is_dir())
+            .collect(),
+    };
+    for hierarchy in hierarchies {
+        let group = hierarchy.join(place.name());
+        if !group.exists() {
+            std::fs::create_dir(&group)?;
+        }
+        if several && hierarchy.ends_with("cpuset") {
+            // A new group has no processors until it is told, and then nothing may run in it.
+            for file in ["cpuset.cpus", "cpuset.mems"] {
+                std::fs::write(group.join(file), std::fs::read(hierarchy.join(file))?)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Images that are made here, in the cluster's own store.
+struct Images {
+    known: Arc<Known>,
+    recipes: Vec<(String, Recipe)>,
+}
+
+impl Images {
+    async fn there(&self) -> Result<String> {
+        let socket = self.known.place.runtime_socket().display().to_string();
+        run("ctr", ["-a", &socket, "-n", "k8s.io", "images", "ls", "-q"]).await
+    }
+}
+
+impl Step for Images {
+    type Seen = Vec<String>;
+
+    fn id(&self) -> Id {
+        "images"
+    }
+
+    fn needs(&self) -> &'static [Id] {
+        &["containerd"]
+    }
+
+    fn limit(&self) -> Duration {
+        Duration::from_secs(180)
+    }
+
+    async fn observe(&self) -> Result<Vec<String>> {
+        let there = self.there().await?;
+        let there: Vec<&str> = there.lines().collect();
+        let missing = self.recipes.iter().map(|(name, _)| name);
+        Ok(missing
+            .filter(|name| !there.contains(&name.as_str()))
+            .cloned()
+            .collect())
+    }
+
+    fn diff(&self, missing: &Vec<String>) -> Vec<Change> {
+        missing
+            .iter()
+            .map(|name| Change::new(format!("make the image {name}")))
+            .collect()
+    }
+
+    async fn apply(&self, missing: Vec<String>, about: About<'_>) -> Result<()> {
+        let socket = self.known.place.runtime_socket().display().to_string();
+        for (name, recipe) in self
+            .recipes
+            .iter()
+            .filter(|(name, _)| missing.contains(name))
+        {
+            let archive = self
+                .known
+                .place
+                .data("images")
+                .join(format!("{}.tar", recipe.name));
+            let (recipe, reference, to) = (recipe.clone(), name.clone(), archive.clone());
+            tokio::task::spawn_blocking(move || recipe.write(&reference, &to)).await??;
+            about.say(Level::Doing, format!("bring {name} into the cluster"));
+            let file = archive.display().to_string();
+            run(
+                "ctr",
+                ["-a", &socket, "-n", "k8s.io", "images", "import", &file],
+            )
+            .await?;
+            std::fs::remove_file(&archive)?;
+        }
+        Ok(())
+    }
+
+    async fn ready(&self) -> Look<(), String> {
+        Look::Done(())
+    }
+}
+
+/// The cluster in the user's own kubeconfig.
+struct Kubeconfig(Arc<Known>);
+
+impl Kubeconfig {
+    fn note(&self) -> PathBuf {
+        note(&self.0.place)
+    }
+}
+
+/// Where it is noted which file knows the cluster.
+pub fn note(place: &Place) -> PathBuf {
+    place.data("kubeconfig-of")
+}
+
+impl Step for Kubeconfig {
+    type Seen = (String, bool);
+
+    fn id(&self) -> Id {
+        "kubeconfig"
+    }
+
+    fn needs(&self) -> &'static [Id] {
+        &["certificates"]
+    }
+
+    fn limit(&self) -> Duration {
+        Duration::from_secs(10)
+    }
+
+    async fn observe(&self) -> Result<(String, bool)> {
+        let place = &self.0.place;
+        let ours = configs::kubeconfig(place, &place.server(), "admin")?;
+        let own = crate::store::read(&place.kubeconfig())?.as_deref() == Some(&ours);
+        let users = match &self.0.users_kubeconfig {
+            None => true,
+            Some(file) => {
+                let text = crate::store::read(file)?.unwrap_or_default();
+                let before: Value = serde_saphyr::from_str(&text).unwrap_or_default();
+                let wanted: Value = serde_json::from_str(&ours)?;
+                kubeconfig::merged(&before, &wanted, true)? == before
+            }
+        };
+        Ok((ours, own && users))
+    }
+
+    fn diff(&self, (_, there): &(String, bool)) -> Vec<Change> {
+        if *there {
+            return Vec::new();
+        }
+        let name = self.0.place.name();
+        let mut changes = vec![Change::new(format!(
+            "write {}",
+            self.0.place.kubeconfig().display()
+        ))];
+        if let Some(file) = &self.0.users_kubeconfig {
+            changes.push(Change::new(format!(
+                "put the context {name} into {}",
+                file.display()
+            )));
+        }
+        changes
+    }
+
+    async fn apply(&self, (ours, _): (String, bool), _: About<'_>) -> Result<()> {
+        let own = self.0.place.kubeconfig();
+        if let Some(dir) = own.parent() {
+            std::fs::create_dir_all(dir)?;
+        }
+        crate::store::write(&own, ours.as_bytes())?;
+        if let Some(file) = &self.0.users_kubeconfig {
+            kubeconfig::merge_into(file, &ours, &self.note())?;
+        }
+        Ok(())
+    }
+
+    async fn ready(&self) -> Look<(), String> {
+        Look::Done(())
+    }
+}
+
+/// Objects that every cluster has, and the deployment that has to work then.
+struct Addon {
+    known: Arc<Known>,
+    id: Id,
+    objects: Vec<Value>,
+    deployment: (&'static str, &'static str),
+}
+
+impl Addon {
+    async fn look(&self) -> Result<Look<(), String>> {
+        let (namespace, name) = self.deployment;
+        let client = objects::client(&self.known.place.kubeconfig()).await?;
+        ready::deployment(&client, namespace, name).await
+    }
+}
+
+impl Step for Addon {
+    type Seen = Vec<objects::Seen>;
+
+    fn id(&self) -> Id {
+        self.id
+    }
+
+    fn needs(&self) -> &'static [Id] {
+        &["kubelet", "kube-proxy", "controller-manager", "scheduler"]
+    }
+
+    fn limit(&self) -> Duration {
+        Duration::from_secs(120)
+    }
+
+    async fn observe(&self) -> Result<Vec<objects::Seen>> {
+        let client = objects::client(&self.known.place.kubeconfig()).await?;
+        objects::look(&client, &self.objects).await
+    }
+
+    fn diff(&self, seen: &Vec<objects::Seen>) -> Vec<Change> {
+        objects::diff(seen)
+    }
+
+    async fn apply(&self, seen: Vec<objects::Seen>, _: About<'_>) -> Result<()> {
+        let client = objects::client(&self.known.place.kubeconfig()).await?;
+        objects::apply(&client, &seen).await
+    }
+
+    async fn ready(&self) -> Look<(), String> {
+        match self.look().await {
+            Ok(look) => look,
+            Err(error) => Look::NotYet(format!("{error:#}")),
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Why something in a cluster is not ready, in words for people. Pure: objects in, sentence out.
+
+use k8s_openapi::api::core::v1::{ContainerStatus, Event, Node, Pod};
+
+/// Why a pod is not ready; nothing when it is.
+pub fn pod(pod: &Pod) -> Option<String> {
+    let name = pod.metadata.name.as_deref().unwrap_or("?");
+    let status = pod.status.as_ref()?;
+    let conditions = status.conditions.iter().flatten();
+    if conditions
+        .clone()
+        .any(|one| one.type_ == "Ready" && one.status == "True")
+    {
+        return None;
+    }
+    let containers = status
+        .init_container_statuses
+        .iter()
+        .flatten()
+        .chain(status.container_statuses.iter().flatten());
+    if let Some(why) = containers.filter_map(container).next() {
+        return Some(format!("pod {name}: {why}"));
+    }
+    let unmet = conditions
+        .filter(|one| one.status != "True")
+        .find_map(|one| {
+            let words = one.message.as_deref().or(one.reason.as_deref())?;
+            Some(words.to_owned())
+        });
+    let phase = status.phase.as_deref().unwrap_or("unknown");
+    Some(match unmet {
+        Some(words) => format!("pod {name} is {phase}: {words}"),
+        None => format!("pod {name} is {phase}"),
+    })
+}
+
+fn container(status: &ContainerStatus) -> Option<String> {
+    let state = status.state.as_ref()?;
+    let name = &status.name;
+    if let Some(waiting) = &state.waiting {
+        let reason = waiting.reason.as_deref().unwrap_or("waiting");
+        return Some(match (&waiting.message, last_end(status)) {
+            (Some(words), _) => format!("container {name}: {reason}: {words}"),
+            (None, Some(end)) => format!("container {name}: {reason}, {end}"),
+            (None, None) => format!("container {name}: {reason}"),
+        });
+    }
+    if let Some(ended) = state
+        .terminated
+        .as_ref()
+        .filter(|ended| ended.exit_code != 0)
+    {
+        return Some(format!("container {name} ended with {}", ended.exit_code));
+    }
+    (state.running.is_some() && !status.ready)
+        .then(|| format!("container {name} runs and is not ready yet"))
+}
+
+fn last_end(status: &ContainerStatus) -> Option<String> {
+    let ended = status.last_state.as_ref()?.terminated.as_ref()?;
+    let reason = ended.reason.as_deref().unwrap_or("ended");
+    Some(format!("last time {reason} with {}", ended.exit_code))
+}
+
+/// Why a node is not ready; nothing when it is.
+pub fn node(node: &Node) -> Option<String> {
+    let name = node.metadata.name.as_deref().unwrap_or("?");
+    let conditions = node
+        .status
+        .iter()
+        .flat_map(|status| status.conditions.iter().flatten());
+    match conditions.clone().find(|one| one.type_ == "Ready") {
+        Some(ready) if ready.status == "True" => None,
+        Some(ready) => Some(format!(
+            "node {name} is not ready: {}",
+            ready.message.as_deref().unwrap_or("no reason given")
+        )),
+        None => Some(format!("node {name} has not said anything yet")),
+    }
+}
+
+/// What the newest warning says.
+pub fn newest_warning(events: &[Event]) -> Option<String> {
+    let warnings = events
+        .iter()
+        .filter(|event| event.type_.as_deref() == Some("Warning"));
+    let newest = warnings.max_by_key(|event| event.last_timestamp.as_ref().map(|time| time.0))?;
+    Some(format!(
+        "{}: {}",
+        newest.reason.as_deref().unwrap_or("warning"),
+        newest.message.as_deref()?
+    ))
+}
+
+/// Whether waiting makes no sense: what a pod wants is nowhere.
+pub fn hopeless(why: &str) -> bool {
+    [
+        "ErrImageNeverPull",
+        "InvalidImageName",
+        "CreateContainerConfigError",
+    ]
+    .iter()
+    .any(|word| why.contains(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn why(value: serde_json::Value) -> Option<String> {
+        pod(&serde_json::from_value(value).expect("a pod"))
+    }
+
+    #[test]
+    fn pods_say_what_they_lack() {
+        let ready = json!({ "metadata": { "name": "a" }, "status": { "conditions": [{ "type": "Ready", "status": "True" }] } });
+        assert_eq!(why(ready), None);
+        let image = json!({ "metadata": { "name": "a" }, "status": { "phase": "Pending", "containerStatuses": [
+            { "name": "c", "image": "x", "imageID": "", "ready": false, "restartCount": 0,
+              "state": { "waiting": { "reason": "ErrImageNeverPull", "message": "it is not there" } } } ] } });
+        let image = why(image);
+        assert_eq!(
+            image.as_deref(),
+            Some("pod a: container c: ErrImageNeverPull: it is not there")
+        );
+        assert!(hopeless(&image.unwrap_or_default()));
+        let crash = json!({ "metadata": { "name": "a" }, "status": { "containerStatuses": [
+            { "name": "c", "image": "x", "imageID": "", "ready": false, "restartCount": 3,
+              "state": { "waiting": { "reason": "CrashLoopBackOff" } },
+              "lastState": { "terminated": { "exitCode": 137, "reason": "OOMKilled" } } } ] } });
+        assert_eq!(
+            why(crash).as_deref(),
+            Some("pod a: container c: CrashLoopBackOff, last time OOMKilled with 137")
+        );
+        let unscheduled = json!({ "metadata": { "name": "a" }, "status": { "phase": "Pending", "conditions": [
+            { "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes are available" } ] } });
+        assert_eq!(
+            why(unscheduled).as_deref(),
+            Some("pod a is Pending: 0/1 nodes are available")
+        );
+    }
+}
