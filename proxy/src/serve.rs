@@ -4,6 +4,7 @@ pub mod accept;
 pub mod clients;
 pub mod connection;
 pub mod control;
+pub mod gather;
 pub mod head_scan;
 pub mod preface;
 pub mod wire;

@@ -7,6 +7,7 @@ mod alertmanager;
 mod api;
 mod argocd;
 mod chaos;
+mod cluster;
 mod compat;
 mod discovery;
 mod disk;

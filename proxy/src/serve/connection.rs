@@ -4,7 +4,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
@@ -20,6 +20,7 @@ use tokio::net::TcpStream;
 
 use super::clients::Open;
 use super::control::{Control, Order};
+use super::gather::Gather;
 use super::preface::{self, Claim};
 use super::wire::{Cradle, Wire};
 use super::worker::{Current, Local, Worker};
@@ -224,8 +225,17 @@ where
         let (worker, conn) = (worker.clone(), conn.clone());
         service_fn(move |request| handle(worker.clone(), conn.clone(), request))
     };
-    let connection = builder.serve_connection(TokioIo::new(wire), service);
-    Watched::new(connection, &conn.control).await.map(drop)
+    let (gather, gathered) = Gather::new(wire);
+    let connection = builder.serve_connection(TokioIo::new(gather), service);
+    let mut watched = pin!(Watched::new(connection, &conn.control));
+    poll_fn(|cx| {
+        let ended = watched.as_mut().poll(cx);
+        // After each turn, whatever came of it. A socket that fails is seen by the next read.
+        let _ = gathered.settle(cx);
+        ended
+    })
+    .await
+    .map(drop)
 }
 
 /// Until the connection ends, or rests: then until its next request, and so on.

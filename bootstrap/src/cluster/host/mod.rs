@@ -9,5 +9,6 @@ pub mod image;
 pub mod leftovers;
 pub mod network;
 pub mod place;
+pub mod stale;
 pub mod steps;
 pub mod table;

@@ -6,8 +6,6 @@ use std::time::Duration;
 
 use anyhow::Result;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Node;
-use kube::Api;
 use serde_json::Value;
 
 use crate::cluster::host::certificates;
@@ -17,7 +15,8 @@ use crate::cluster::host::configs;
 use crate::cluster::host::image::Recipe;
 use crate::cluster::host::network;
 use crate::cluster::host::place::Place;
-use crate::cluster::{kubeconfig, objects, ready, why};
+use crate::cluster::host::stale;
+use crate::cluster::{kubeconfig, objects, ready};
 use crate::event::{About, Level};
 use crate::fingerprint;
 use crate::plan::graph::Id;
@@ -259,14 +258,7 @@ impl Process {
             Component::Kubelet => {
                 let client = objects::client(&place.kubeconfig()).await;
                 let client = client.map_err(|error| format!("{error:#}"))?;
-                let node: Option<Node> = Api::all(client)
-                    .get_opt(&place.name())
-                    .await
-                    .map_err(|error| brief(&error))?;
-                match node {
-                    Some(node) => why::node(&node).map_or(Ok(()), Err),
-                    None => Err("the node has not registered yet".to_owned()),
-                }
+                stale::node(place, &client).await
             }
             _ => Ok(()),
         }
@@ -274,7 +266,7 @@ impl Process {
 }
 
 /// An error with its causes; of a long list of checks only those that failed.
-fn brief(error: &dyn std::error::Error) -> String {
+pub(super) fn brief(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut inner = error.source();
     while let Some(cause) = inner {

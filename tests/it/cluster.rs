@@ -1,0 +1,428 @@
+//! A cluster of plain processes, end to end: pods, Services, volumes, logs; run again, drift,
+//! crashes, stop and start, runs that are killed, and nothing left after its end.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use comind_peers::process::{Launch, Process};
+use comind_peers::tool::Tool;
+use comind_peers::wait::wait_for;
+use rustix::process::{Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::process::Command;
+
+use crate::ops::{Done, START, pid};
+use crate::serve::PROGRAM;
+
+const KUBECTL: Tool = Tool::built("kubectl");
+/// Containers are made from this by the cluster itself.
+const HELPER: &str = "busybox";
+
+/// A cluster of one environment, with a home of its own. Dropping it removes it.
+struct Cluster {
+    _janitor: Process,
+    dir: TempDir,
+    env: &'static str,
+}
+
+impl Cluster {
+    /// Two tests at once must not have the same environment: its name is the machine's.
+    fn new(env: &'static str) -> Result<Self> {
+        let dir = tempfile::Builder::new().prefix("ops-").tempdir()?;
+        let home = dir.path().join("home");
+        let mut launch = Launch::new("/bin/sleep".into(), dir.path()).arg("infinity");
+        launch.cleanup = format!(
+            "COMIND_HOME='{}' {PROGRAM} -qy cluster delete --env {env}",
+            home.display()
+        );
+        Ok(Self {
+            _janitor: Process::spawn(&launch)?,
+            dir,
+            env,
+        })
+    }
+
+    fn name(&self) -> String {
+        format!("comind-ops-{}", self.env)
+    }
+
+    fn home(&self) -> PathBuf {
+        self.dir.path().join("home")
+    }
+
+    fn data(&self) -> PathBuf {
+        self.home().join(format!("data/cluster-{}", self.env))
+    }
+
+    /// The user's kubeconfig, as the program believes.
+    fn users(&self) -> PathBuf {
+        self.dir.path().join("users-kubeconfig")
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(PROGRAM);
+        command
+            .args(args)
+            .args(["--env", self.env])
+            .env("COMIND_HOME", self.home())
+            .env("KUBECONFIG", self.users())
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        command
+    }
+
+    async fn run(&self, args: &[&str]) -> Result<Done> {
+        finish(self.command(args)).await
+    }
+
+    async fn good(&self, args: &[&str]) -> Result<Done> {
+        let done = self.run(args).await?;
+        ensure!(done.code == 0, "{args:?}: {}", done.said());
+        Ok(done)
+    }
+
+    async fn kubectl(&self, args: &[&str]) -> Result<String> {
+        let mut command = Command::new(KUBECTL.find()?);
+        command
+            .args(["--context", &self.name()])
+            .args(args)
+            .env("KUBECONFIG", self.users())
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        let done = finish(command).await?;
+        ensure!(done.code == 0, "kubectl {args:?}: {}", done.said());
+        Ok(done.out)
+    }
+
+    async fn row(&self, component: &str) -> Result<Value> {
+        let done = self.run(&["--json", "cluster", "status"]).await?;
+        let status: Value = serde_json::from_str(&done.out)?;
+        let rows = status["components"].as_array().context("no components")?;
+        let row = rows.iter().find(|row| row["component"] == component);
+        Ok(row.context("no such component")?.clone())
+    }
+
+    /// How many changes its administrator has made, by the API server's own account.
+    fn writes(&self) -> Result<usize> {
+        let audit = std::fs::read_to_string(self.data().join("audit.log"))?;
+        Ok(audit.matches("\"username\":\"comind-ops-admin\"").count())
+    }
+
+    /// The image with a shell that the cluster was given.
+    async fn helper(&self) -> Result<String> {
+        let images = self
+            .kubectl(&[
+                "get",
+                "node",
+                &self.name(),
+                "-o",
+                "jsonpath={.status.images[*].names[*]}",
+            ])
+            .await?;
+        let found = images
+            .split_whitespace()
+            .find(|name| name.contains(HELPER) && !name.contains('@'));
+        Ok(found
+            .with_context(|| format!("not among {images}"))?
+            .to_owned())
+    }
+}
+
+async fn finish(mut command: Command) -> Result<Done> {
+    let ended = tokio::time::timeout(START * 3, command.output()).await;
+    let ended = ended.context("it did not end")??;
+    Ok(Done {
+        code: ended.status.code().unwrap_or(-1),
+        out: String::from_utf8_lossy(&ended.stdout).into_owned(),
+        err: String::from_utf8_lossy(&ended.stderr).into_owned(),
+    })
+}
+
+/// Two replicas that share a volume and serve what is in it.
+fn workload(image: &str) -> String {
+    format!(
+        r#"
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {{ name: data }}
+spec: {{ accessModes: [ReadWriteOnce], resources: {{ requests: {{ storage: 10Mi }} }} }}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{ name: web }}
+spec:
+  replicas: 2
+  selector: {{ matchLabels: {{ app: web }} }}
+  template:
+    metadata: {{ labels: {{ app: web }} }}
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers:
+        - name: web
+          image: "{image}"
+          imagePullPolicy: Never
+          command: [sh, -c, "[ -e /data/index.html ] || echo kept > /data/index.html; echo begins; exec busybox httpd -f -p 8080 -h /data"]
+          readinessProbe: {{ httpGet: {{ path: /, port: 8080 }}, periodSeconds: 1 }}
+          volumeMounts: [{{ name: data, mountPath: /data }}]
+      volumes: [{{ name: data, persistentVolumeClaim: {{ claimName: data }} }}]
+---
+apiVersion: v1
+kind: Service
+metadata: {{ name: web }}
+spec: {{ clusterIP: 10.96.7.7, selector: {{ app: web }}, ports: [{{ port: 80, targetPort: 8080 }}] }}
+"#
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_whole_life_of_a_cluster() -> Result<()> {
+    let cluster = Cluster::new("qa")?;
+    let theirs = "apiVersion: v1\nkind: Config\ncurrent-context: work\nclusters: [{ name: work, cluster: { server: 'https://127.0.0.1:1' } }]\n";
+    std::fs::write(cluster.users(), theirs)?;
+    let planned = cluster.run(&["cluster", "create", "--plan"]).await?;
+    ensure!(planned.code == 2, "{}", planned.said());
+    ensure!(
+        planned
+            .out
+            .contains("make the network namespace comind-ops-qa"),
+        "{}",
+        planned.said()
+    );
+    ensure!(!cluster.data().exists(), "a plan changes nothing");
+    cluster.good(&["cluster", "create"]).await?;
+    let users = std::fs::read_to_string(cluster.users())?;
+    ensure!(
+        users.contains("\"work\"") && users.contains("comind-ops-qa"),
+        "{users}"
+    );
+
+    pods_services_and_volumes(&cluster).await?;
+    nothing_to_do(&cluster).await?;
+    drift_is_seen_and_healed(&cluster).await?;
+    a_crash_is_repaired(&cluster).await?;
+    stop_and_start(&cluster).await?;
+    nothing_is_left(&cluster).await
+}
+
+async fn pods_services_and_volumes(cluster: &Cluster) -> Result<()> {
+    let file = cluster.dir.path().join("web.yaml");
+    std::fs::write(&file, workload(&cluster.helper().await?))?;
+    cluster
+        .kubectl(&["apply", "-f", &file.display().to_string()])
+        .await?;
+    cluster
+        .kubectl(&["rollout", "status", "deployment/web", "--timeout=90s"])
+        .await?;
+    let logs = cluster.kubectl(&["logs", "deployment/web"]).await?;
+    ensure!(logs.contains("begins"), "{logs}");
+    let web = ["exec", "deployment/web", "--"];
+    let by_service = [&web[..], &["wget", "-T", "5", "-qO-", "http://10.96.7.7/"]].concat();
+    ensure!(cluster.kubectl(&by_service).await? == "kept\n");
+    let names = [&web[..], &["nslookup", "web.default.svc.cluster.local"]].concat();
+    let names = cluster.kubectl(&names).await?;
+    ensure!(names.contains("10.96.7.7"), "{names}");
+    let claim = cluster
+        .kubectl(&["get", "pvc", "data", "-o", "jsonpath={.status.phase}"])
+        .await?;
+    ensure!(claim == "Bound", "{claim}");
+    Ok(())
+}
+
+async fn nothing_to_do(cluster: &Cluster) -> Result<()> {
+    let before = cluster.writes()?;
+    let again = cluster.good(&["cluster", "create"]).await?;
+    ensure!(
+        again.err.contains("nothing was changed"),
+        "{}",
+        again.said()
+    );
+    let plan = cluster.run(&["cluster", "create", "--plan"]).await?;
+    ensure!(plan.code == 0, "{}", plan.said());
+    ensure!(cluster.writes()? == before, "it wrote something");
+    Ok(())
+}
+
+async fn drift_is_seen_and_healed(cluster: &Cluster) -> Result<()> {
+    let set = [
+        "-n",
+        "kube-system",
+        "scale",
+        "deployment/coredns",
+        "--replicas=2",
+    ];
+    cluster.kubectl(&set).await?;
+    cluster
+        .kubectl(&["-n", "kube-system", "delete", "service", "kube-dns"])
+        .await?;
+    let plan = cluster.run(&["cluster", "create", "--plan"]).await?;
+    ensure!(plan.code == 2, "{}", plan.said());
+    for change in [
+        "set .spec.replicas of Deployment kube-system/coredns",
+        "make Service kube-system/kube-dns",
+    ] {
+        ensure!(plan.out.contains(change), "{}", plan.said());
+    }
+    cluster.good(&["cluster", "create"]).await?;
+    nothing_to_do(cluster).await
+}
+
+async fn a_crash_is_repaired(cluster: &Cluster) -> Result<()> {
+    for component in ["kubelet", "containerd"] {
+        let before = cluster.row(component).await?;
+        kill_process(pid(&before)?, Signal::KILL)?;
+        wait_for(component, START, async || {
+            let row = cluster.row(component).await?;
+            if row["state"] == "running" && row["restarts"] == 1 && row["pid"] != before["pid"] {
+                return Ok(());
+            }
+            bail!("{row}")
+        })
+        .await?;
+    }
+    // Containers have outlived it, and what it starts anew is looked after.
+    cluster.good(&["cluster", "create"]).await?;
+    let restarts = [
+        "get",
+        "pods",
+        "-l",
+        "app=web",
+        "-o",
+        "jsonpath={.items[*].status.containerStatuses[*].restartCount}",
+    ];
+    let restarts = cluster.kubectl(&restarts).await?;
+    ensure!(restarts == "0 0", "{restarts}");
+    Ok(())
+}
+
+async fn stop_and_start(cluster: &Cluster) -> Result<()> {
+    cluster.good(&["cluster", "stop"]).await?;
+    let status = cluster.run(&["cluster", "status"]).await?;
+    ensure!(
+        status.code == 1 && status.out.matches("stopped").count() == 7,
+        "{}",
+        status.said()
+    );
+    ensure!(
+        mounts(&cluster.home())?.is_empty(),
+        "{:?}",
+        mounts(&cluster.home())?
+    );
+    // As after a restart of the machine, which has no such thing any more.
+    run_ip(&["netns", "delete", &cluster.name()]).await?;
+    cluster.good(&["cluster", "start"]).await?;
+    cluster
+        .kubectl(&["rollout", "status", "deployment/web", "--timeout=90s"])
+        .await?;
+    wait_for("the Service", START, async || {
+        let kept = [
+            "exec",
+            "deployment/web",
+            "--",
+            "wget",
+            "-T",
+            "5",
+            "-qO-",
+            "http://10.96.7.7/",
+        ];
+        let kept = cluster.kubectl(&kept).await?;
+        ensure!(kept == "kept\n", "{kept}");
+        Ok(())
+    })
+    .await
+}
+
+async fn nothing_is_left(cluster: &Cluster) -> Result<()> {
+    let refused = cluster.run(&["cluster", "delete"]).await?;
+    ensure!(
+        refused.code == 1 && refused.err.contains("--yes"),
+        "{}",
+        refused.said()
+    );
+    cluster.good(&["cluster", "delete", "--yes"]).await?;
+    ensure!(!cluster.data().exists());
+    ensure!(mounts(&cluster.home())?.is_empty());
+    let (links, rules) = (run_ip(&["link"]).await?, rules().await?);
+    ensure!(
+        !links.contains("comind-qa") && !rules.contains("comind-qa"),
+        "{links}{rules}"
+    );
+    ensure!(!Path::new("/run/netns").join(cluster.name()).exists());
+    let users = std::fs::read_to_string(cluster.users())?;
+    ensure!(
+        users.contains("work") && !users.contains(&cluster.name()),
+        "{users}"
+    );
+    let groups = std::fs::read_dir("/sys/fs/cgroup")?.flatten();
+    ensure!(
+        groups
+            .into_iter()
+            .all(|one| !one.path().join(cluster.name()).exists())
+    );
+    cluster.good(&["cluster", "delete", "--yes"]).await?;
+    Ok(())
+}
+
+fn mounts(below: &Path) -> Result<Vec<String>> {
+    let table = std::fs::read_to_string("/proc/self/mountinfo")?;
+    let points = table.lines().filter_map(|line| line.split(' ').nth(4));
+    let below = below.display().to_string();
+    Ok(points
+        .filter(|point| point.starts_with(&below))
+        .map(str::to_owned)
+        .collect())
+}
+
+async fn run_ip(args: &[&str]) -> Result<String> {
+    let mut command = Command::new("ip");
+    command.args(args);
+    Ok(finish(command).await?.out)
+}
+
+async fn rules() -> Result<String> {
+    let mut command = Command::new("iptables-save");
+    command.kill_on_drop(true);
+    Ok(finish(command).await?.out)
+}
+
+/// How many runs are killed; `COMIND_CLUSTER_KILLS` for another number.
+fn kills() -> u64 {
+    let wished = std::env::var("COMIND_CLUSTER_KILLS").ok();
+    wished.and_then(|text| text.parse().ok()).unwrap_or(4)
+}
+
+/// Whenever a run is killed, the next one goes on, and it ends the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_is_killed_is_gone_on_with() -> Result<()> {
+    let cluster = Cluster::new("stage")?;
+    for round in 0..kills() {
+        let mut run = cluster.command(&["cluster", "create"]).spawn()?;
+        // Spread over what a run takes; which moments these are does not matter.
+        let moment = Duration::from_millis(150 + 2_900 * round / kills() * 2);
+        let ended = tokio::time::timeout(moment, run.wait()).await;
+        if ended.is_err() {
+            run.kill().await?;
+        }
+        if round % 2 == 1 {
+            // Also with what a cut off run leaves in the network.
+            run_ip(&["link", "delete", "comind-stage"]).await?;
+        }
+    }
+    cluster.good(&["cluster", "create"]).await?;
+    let plan = cluster.run(&["cluster", "create", "--plan"]).await?;
+    ensure!(plan.code == 0, "{}", plan.said());
+    let pods = cluster
+        .kubectl(&[
+            "get",
+            "pods",
+            "-A",
+            "-o",
+            "jsonpath={.items[*].status.phase}",
+        ])
+        .await?;
+    ensure!(pods == "Running Running", "{pods}");
+    Ok(())
+}
