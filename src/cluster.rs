@@ -1,6 +1,7 @@
 //! `comind-ops cluster …`.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
@@ -11,11 +12,12 @@ use comind_bootstrap::cluster::host::place::Place;
 use comind_bootstrap::cluster::host::steps::Known;
 use comind_bootstrap::cluster::kubeconfig;
 use comind_bootstrap::event::{Level, now, say};
-use comind_bootstrap::plan::graph::Part;
 use comind_bootstrap::plan::{preview, run};
 use comind_bootstrap::programs::Programs;
 use serde_json::json;
 
+use crate::bootstrap::{Wishes, show_plan};
+use crate::exit;
 use crate::output::Output;
 use crate::place::HomeArgs;
 use crate::services::take_lock;
@@ -34,9 +36,9 @@ pub(crate) struct Cluster {
 #[derive(Debug, Subcommand)]
 enum What {
     /// Make the cluster, or what it lacks, and wait until it works
-    Create(Create),
+    Create(Wishes),
     /// Start it again, after `stop` or a restart of the machine
-    Start(Create),
+    Start(Wishes),
     /// Stop it; what it keeps stays
     Stop,
     /// Remove it with all that it keeps, after asking
@@ -45,22 +47,6 @@ enum What {
     Status,
     /// Print its kubeconfig
     Kubeconfig,
-}
-
-#[derive(Args, Debug)]
-struct Create {
-    /// Only say what would be done; exit 2 if that is anything
-    #[arg(long)]
-    plan: bool,
-    /// Stop after this step
-    #[arg(long, value_name = "STEP")]
-    until: Option<String>,
-    /// Only these steps
-    #[arg(long, value_name = "STEP", conflicts_with = "until")]
-    only: Vec<String>,
-    /// Leave your own kubeconfig alone
-    #[arg(long)]
-    no_kubeconfig: bool,
 }
 
 /// What became of a command.
@@ -73,29 +59,28 @@ pub(crate) enum Ended {
     WouldChange,
 }
 
+impl From<Ended> for ExitCode {
+    fn from(ended: Ended) -> Self {
+        Self::from(match ended {
+            Ended::Well => exit::DONE,
+            Ended::Badly => exit::FAILED,
+            Ended::WouldChange => exit::WOULD_CHANGE,
+        })
+    }
+}
+
 impl Cluster {
     /// Does what is asked.
     pub(crate) async fn run(self, home: &HomeArgs, out: &Output) -> Result<Ended> {
-        let users = match &self.what {
-            What::Create(create) | What::Start(create) if !create.no_kubeconfig => {
-                users_kubeconfig()
-            }
-            _ => None,
-        };
-        let known = Known {
-            place: Place {
-                env: self.env,
-                home: home.home()?,
-            },
-            programs: Programs::from_env(),
-            launcher: launcher()?,
-            users_kubeconfig: users,
+        let wishes = match &self.what {
+            What::Create(wishes) | What::Start(wishes) => !wishes.no_kubeconfig,
+            _ => false,
         };
         let cluster = HostCluster {
-            known: Arc::new(known),
+            known: Arc::new(known(self.env, home, wishes)?),
         };
         match self.what {
-            What::Create(create) | What::Start(create) => create.run(&cluster, out).await,
+            What::Create(wishes) | What::Start(wishes) => create(&cluster, &wishes, out).await,
             What::Stop => stop(&cluster, out).await,
             What::Delete => delete(&cluster, out).await,
             What::Status => status(&cluster, out),
@@ -108,54 +93,53 @@ impl Cluster {
     }
 }
 
+/// What the steps of an environment's cluster know.
+pub(crate) fn known(env: Env, home: &HomeArgs, with_users: bool) -> Result<Known> {
+    Ok(Known {
+        place: Place {
+            env,
+            home: home.home()?,
+        },
+        programs: Programs::from_env(),
+        launcher: launcher()?,
+        users_kubeconfig: with_users.then(users_kubeconfig).flatten(),
+    })
+}
+
 fn users_kubeconfig() -> Option<PathBuf> {
     let list = std::env::var("KUBECONFIG").ok();
     let home = std::env::var_os("HOME").map(PathBuf::from);
     kubeconfig::users_file(list.as_deref(), home.as_deref())
 }
 
-impl Create {
-    async fn run(self, cluster: &HostCluster, out: &Output) -> Result<Ended> {
-        if let Some(lack) = cluster.lacks().await {
-            bail!("{lack}");
-        }
-        let part = match (self.until, self.only) {
-            (Some(last), _) => Part::Until(last),
-            (None, only) if !only.is_empty() => Part::Only(only),
-            _ => Part::Whole,
-        };
-        let (graph, steps) = cluster.plan(&part)?;
-        if self.plan {
-            let rows = preview::preview(&graph, &steps).await;
-            out.answer(&preview::table(&rows, out.look()), &json!({ "plan": rows }))?;
-            return Ok(match preview::would_change(&rows) {
-                true => Ended::WouldChange,
-                false => Ended::Well,
-            });
-        }
-        let home = &cluster.known.place.home;
-        let _lock = take_lock(home, out).await?;
-        let outcome = run::run(&graph, &steps, &cluster.journal(), out).await?;
-        outcome.verdict()?;
-        if outcome.changed.is_empty() {
-            say(
-                out,
-                Level::Unchanged,
-                "the cluster was as wanted: nothing was changed",
-            );
-        }
-        let place = &cluster.known.place;
-        let text = format!(
-            "the cluster {} works at {}\n  kubectl --context {} get pods -A\n",
-            place.name(),
-            place.server(),
-            place.name()
-        );
-        let value =
-            json!({ "cluster": place.name(), "server": place.server(), "outcome": outcome });
-        out.answer(&text, &value)?;
-        Ok(Ended::Well)
+async fn create(cluster: &HostCluster, wishes: &Wishes, out: &Output) -> Result<Ended> {
+    if let Some(lack) = cluster.lacks().await {
+        bail!("{lack}");
     }
+    let (graph, steps) = cluster.plan(&wishes.part())?;
+    if wishes.plan {
+        return show_plan(&preview::preview(&graph, &steps).await, out);
+    }
+    let place = &cluster.known.place;
+    let _lock = take_lock(&place.home, out).await?;
+    let outcome = run::run(&graph, &steps, &cluster.journal(), out).await?;
+    outcome.verdict()?;
+    if outcome.changed.is_empty() {
+        say(
+            out,
+            Level::Unchanged,
+            "the cluster was as wanted: nothing was changed",
+        );
+    }
+    let text = format!(
+        "the cluster {} works at {}\n  kubectl --context {} get pods -A\n",
+        place.name(),
+        place.server(),
+        place.name()
+    );
+    let value = json!({ "cluster": place.name(), "server": place.server(), "outcome": outcome });
+    out.answer(&text, &value)?;
+    Ok(Ended::Well)
 }
 
 async fn stop(cluster: &HostCluster, out: &Output) -> Result<Ended> {

@@ -1,8 +1,10 @@
 //! `comind-ops`: the command line. Wiring only: what is done is in the libraries.
 
+mod bootstrap;
 mod cluster;
 mod completions;
 mod config;
+mod destroy;
 mod down;
 mod exit;
 mod hash_password;
@@ -77,6 +79,10 @@ enum Command {
     Status(status::Status),
     /// The data services: PostgreSQL, MinIO, Redis, ElasticMQ
     Services(services::Services),
+    /// Bring up the platform: services, cluster, and what every namespace has
+    Bootstrap(bootstrap::Bootstrap),
+    /// Take down what `bootstrap` has made
+    Destroy(destroy::Destroy),
     /// A Kubernetes cluster of plain processes on this machine
     Cluster(cluster::Cluster),
     /// Watch what a configuration names: metrics, API, live page
@@ -156,13 +162,11 @@ async fn dispatch(cli: Cli, out: &Output, traced: bool) -> Result<ExitCode> {
         Command::Down(down) => down.run(&cli.home, out).await?,
         Command::Status(status) => return Ok(verdict(status.run(&cli.home, out).await?)),
         Command::Services(services) => services.run(&cli.home, out).await?,
-        Command::Cluster(cluster) => {
-            return Ok(ExitCode::from(match cluster.run(&cli.home, out).await? {
-                cluster::Ended::Well => exit::DONE,
-                cluster::Ended::Badly => exit::FAILED,
-                cluster::Ended::WouldChange => exit::WOULD_CHANGE,
-            }));
+        Command::Cluster(cluster) => return Ok(cluster.run(&cli.home, out).await?.into()),
+        Command::Bootstrap(bootstrap) => {
+            return Ok(bootstrap.run(&cli.home, out).await?.into());
         }
+        Command::Destroy(destroy) => destroy.run(&cli.home, out).await?,
         Command::Serve(serve) => serve.run(traced).await?,
         Command::Tls(tls) => tls.run(out)?,
         Command::Probe(probe) => return Ok(verdict(probe.run(out).await?)),

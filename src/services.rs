@@ -160,7 +160,8 @@ pub(crate) async fn stop(request: &Request, only: &[Service], out: &Output) -> R
     Ok(())
 }
 
-async fn show(session: &Session, out: &Output) -> Result<()> {
+/// Shows how the services stand.
+pub(crate) async fn show(session: &Session, out: &Output) -> Result<()> {
     let rows = status::rows(session.runtime.as_ref(), &session.settings).await?;
     let text = table::services(&rows, comind_bootstrap::event::now(), out.look());
     let value = json!({ "runtime": session.runtime.kind(), "services": rows });

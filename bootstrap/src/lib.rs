@@ -11,6 +11,7 @@ pub mod home;
 pub mod identity;
 pub mod lock;
 pub mod plan;
+pub mod platform;
 pub mod programs;
 pub mod secret;
 pub mod services;

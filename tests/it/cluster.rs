@@ -18,6 +18,7 @@ use crate::ops::{Done, START, pid};
 use crate::serve::PROGRAM;
 
 const KUBECTL: Tool = Tool::built("kubectl");
+const CURL: Tool = Tool::debian("curl", "curl");
 /// Containers are made from this by the cluster itself.
 const HELPER: &str = "busybox";
 
@@ -110,6 +111,20 @@ impl Cluster {
     fn writes(&self) -> Result<usize> {
         let audit = std::fs::read_to_string(self.data().join("audit.log"))?;
         Ok(audit.matches("\"username\":\"comind-ops-admin\"").count())
+    }
+
+    /// Asks a Service, as the node does.
+    async fn ask(&self, url: &str) -> Result<String> {
+        let mut command = Command::new("nsenter");
+        command
+            .arg(format!("--net=/run/netns/{}", self.name()))
+            .arg(CURL.find()?)
+            .args(["--silent", "--show-error", "--fail", "--max-time", "5", url])
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        let done = finish(command).await?;
+        ensure!(done.code == 0, "{url}: {}", done.said());
+        Ok(done.out)
     }
 
     /// The image with a shell that the cluster was given.
@@ -220,8 +235,7 @@ async fn pods_services_and_volumes(cluster: &Cluster) -> Result<()> {
     let logs = cluster.kubectl(&["logs", "deployment/web"]).await?;
     ensure!(logs.contains("begins"), "{logs}");
     let web = ["exec", "deployment/web", "--"];
-    let by_service = [&web[..], &["wget", "-T", "5", "-qO-", "http://10.96.7.7/"]].concat();
-    ensure!(cluster.kubectl(&by_service).await? == "kept\n");
+    ensure!(cluster.ask("http://10.96.7.7/").await? == "kept\n");
     let names = [&web[..], &["nslookup", "web.default.svc.cluster.local"]].concat();
     let names = cluster.kubectl(&names).await?;
     ensure!(names.contains("10.96.7.7"), "{names}");
@@ -318,18 +332,7 @@ async fn stop_and_start(cluster: &Cluster) -> Result<()> {
         .kubectl(&["rollout", "status", "deployment/web", "--timeout=90s"])
         .await?;
     wait_for("the Service", START, async || {
-        let kept = [
-            "exec",
-            "deployment/web",
-            "--",
-            "wget",
-            "-T",
-            "5",
-            "-qO-",
-            "http://10.96.7.7/",
-        ];
-        let kept = cluster.kubectl(&kept).await?;
-        ensure!(kept == "kept\n", "{kept}");
+        ensure!(cluster.ask("http://10.96.7.7/").await? == "kept\n");
         Ok(())
     })
     .await

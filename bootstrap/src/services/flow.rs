@@ -76,7 +76,11 @@ async fn bring_up(
     brought
 }
 
-async fn try_bring_up(
+/// Makes ready, starts, waits until it answers, and makes what must exist in it; says what it changed.
+///
+/// # Errors
+/// With the reason and the last lines of its log.
+pub async fn try_bring_up(
     runtime: &dyn Runtime,
     settings: &Settings,
     service: Service,

@@ -71,10 +71,12 @@ pub struct Maker<'a> {
     pub programs: &'a Programs,
     /// The image of the container that holds a pod's namespaces.
     pub sandbox_image: &'a str,
+    /// Whether files are written, or it is only asked what the unit would be.
+    pub write: bool,
 }
 
 impl Maker<'_> {
-    /// The unit of a program. Writes the configuration that it reads.
+    /// The unit of a program. With `write` also the folders and the configuration that it needs.
     ///
     /// # Errors
     /// When its program is missing, or its files cannot be written.
@@ -283,6 +285,9 @@ impl Maker<'_> {
     /// Written only where it differs.
     fn config(&self, name: &str, content: &str) -> Result<PathBuf> {
         let file = self.place.config(name);
+        if !self.write {
+            return Ok(file);
+        }
         if let Some(dir) = file.parent() {
             std::fs::create_dir_all(dir)?;
         }
@@ -296,8 +301,10 @@ impl Maker<'_> {
         let name = self.place.unit(component.name());
         let home = &self.place.home;
         let data = self.place.dir();
-        std::fs::create_dir_all(&data)?;
-        std::fs::create_dir_all(home.run(&name))?;
+        if self.write {
+            std::fs::create_dir_all(&data)?;
+            std::fs::create_dir_all(home.run(&name))?;
+        }
         let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
         Ok(Unit {
             run_dir: home.run(&name),

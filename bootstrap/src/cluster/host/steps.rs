@@ -226,11 +226,12 @@ struct Process {
 }
 
 impl Process {
-    fn unit(&self) -> Result<crate::supervise::unit::Unit> {
+    fn unit(&self, write: bool) -> Result<crate::supervise::unit::Unit> {
         let maker = Maker {
             place: &self.known.place,
             programs: &self.known.programs,
             sandbox_image: &self.sandbox_image,
+            write,
         };
         maker.unit(self.component)
     }
@@ -265,23 +266,26 @@ impl Process {
     }
 }
 
-/// An error with its causes; of a long list of checks only those that failed.
-pub(super) fn brief(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut inner = error.source();
-    while let Some(cause) = inner {
-        text = format!("{text}: {cause}");
-        inner = cause.source();
+/// An error with its causes; of the API server's list of checks only those that fail.
+pub(super) fn brief(error: &kube::Error) -> String {
+    if let kube::Error::Api(status) = error {
+        let failed = status.message.lines().filter_map(|line| {
+            let check = line.strip_prefix("[-]")?;
+            Some(check.split(' ').next().unwrap_or(check))
+        });
+        let failed: Vec<&str> = failed.collect();
+        return match failed.split_first() {
+            None => status.message.lines().next().unwrap_or_default().to_owned(),
+            Some((first, [])) => format!("it is not ready: {first}"),
+            Some((first, rest)) => format!("it is not ready: {first} and {} more", rest.len()),
+        };
     }
-    let failed: Vec<&str> = text
-        .lines()
-        .filter_map(|line| line.split_once("[-]"))
-        .map(|(_, check)| check)
-        .collect();
-    match failed.is_empty() {
-        true => text.lines().next().unwrap_or_default().to_owned(),
-        false => failed.join(", "),
+    // The innermost says it best: the others say that there was one.
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
     }
+    cause.to_string()
 }
 
 /// What is known of a supervised program before it is started.
@@ -308,7 +312,7 @@ impl Step for Process {
     async fn observe(&self) -> Result<Standing> {
         let run_dir = self.known.place.home.run(&self.name());
         let standing = control::look(&run_dir)?;
-        let wanted = self.unit()?.fingerprint();
+        let wanted = self.unit(false)?.fingerprint();
         let runs = standing
             .as_ref()
             .is_some_and(|one| one.pid.is_some() && one.supervised);
@@ -335,7 +339,7 @@ impl Step for Process {
         if self.component == Component::Kubelet {
             make_cgroup(&self.known.place)?;
         }
-        control::start(&self.unit()?, &self.known.launcher)
+        control::start(&self.unit(true)?, &self.known.launcher)
             .await
             .map(drop)
     }
