@@ -49,6 +49,17 @@ impl Programs {
         }
     }
 
+    /// A file among our own tools.
+    ///
+    /// # Errors
+    /// With `install` as the way out when it is not there.
+    pub fn file(&self, name: &str, install: &str) -> Result<PathBuf> {
+        match self.tools.as_ref().map(|tools| tools.join(name)) {
+            Some(path) if path.is_file() => Ok(path),
+            _ => bail!("{name} is not installed; {install}"),
+        }
+    }
+
     /// The directory with PostgreSQL's server programs; the newest where there are several.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! Whether what was applied works, and if not, why: pod, container, newest warning, last log line.
 
 use anyhow::Result;
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{Event, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::api::{ListParams, LogParams};
@@ -26,8 +26,41 @@ pub async fn deployment(client: &Client, namespace: &str, name: &str) -> Result<
     if current && status.available_replicas.unwrap_or(0) == wanted {
         return Ok(Look::Done(()));
     }
+    explained(client, namespace, name, &spec.selector).await
+}
+
+/// Whether a stateful set has all its pods, of the newest kind and ready.
+///
+/// # Errors
+/// When the cluster does not answer.
+pub async fn stateful_set(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+) -> Result<Look<(), String>> {
+    let set: StatefulSet = Api::namespaced(client.clone(), namespace).get(name).await?;
+    let status = set.status.unwrap_or_default();
+    let Some(spec) = set.spec else {
+        return Ok(Look::Hopeless(format!("the stateful set {name} is empty")));
+    };
+    let wanted = spec.replicas.unwrap_or(1);
+    let current = status.observed_generation == set.metadata.generation
+        && status.updated_replicas.unwrap_or(0) == wanted;
+    if current && status.ready_replicas.unwrap_or(0) == wanted {
+        return Ok(Look::Done(()));
+    }
+    explained(client, namespace, name, &spec.selector).await
+}
+
+/// Why the pods of a workload do not do.
+async fn explained(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+    of: &LabelSelector,
+) -> Result<Look<(), String>> {
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
-    let of_it = ListParams::default().labels(&selector(&spec.selector));
+    let of_it = ListParams::default().labels(&selector(of));
     let mut found = pods.list(&of_it).await?.items;
     // Those of before are on their way out; the newest say why the new ones do not come.
     found.sort_by_key(|pod| {

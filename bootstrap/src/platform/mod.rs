@@ -1,5 +1,6 @@
 //! The platform on a cluster: what every namespace has, the services, and all of it as one plan.
 
+pub mod argocd;
 pub mod base;
 pub mod plan;
 pub mod rooms;

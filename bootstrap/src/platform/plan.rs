@@ -8,6 +8,7 @@ use anyhow::Result;
 use crate::cluster::host::steps::{self, Known};
 use crate::plan::graph::Graph;
 use crate::plan::step::Planned;
+use crate::platform::argocd;
 use crate::platform::base::Base;
 use crate::platform::services::ServiceStep;
 use crate::services::session::Session;
@@ -27,6 +28,7 @@ pub fn steps(known: &Arc<Known>, session: &Arc<Session>) -> Result<Vec<Box<dyn P
         known.place.env,
         known.place.kubeconfig(),
     )));
+    all.extend(argocd::steps(known)?);
     Ok(all)
 }
 

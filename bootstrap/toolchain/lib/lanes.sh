@@ -31,7 +31,7 @@ interrupted() { # PROCESS GROUP
 lanes() {
     lane_deb &
     lane_each go gosdk gofiles go &
-    lane_each maven maven &
+    lane_each maven maven rootfs &
     wait
 }
 

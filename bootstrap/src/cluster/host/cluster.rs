@@ -72,7 +72,7 @@ impl HostCluster {
 
     /// Whether there is anything of it.
     pub fn exists(&self) -> bool {
-        self.place().dir().exists() || self.place().namespace().exists()
+        self.place().dir().exists()
     }
 
     /// How its programs stand.
@@ -145,7 +145,7 @@ impl HostCluster {
                 place.dir().display()
             ));
         }
-        if place.namespace().exists() {
+        if place.dir().exists() && place.namespace().exists() {
             all.push(format!("the network namespace {}", place.name()));
         }
         all

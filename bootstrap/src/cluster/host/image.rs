@@ -1,5 +1,5 @@
-//! Container images made on the spot from programs of this machine: one layer, the same bytes each
-//! time, named by what is in them. Format: `docker save`, which every runtime reads.
+//! Container images made on the spot from programs of this machine: a root file system if they need
+//! one, and a layer of ours; the same bytes each time, named by what is in them. Format: `docker save`, which every runtime reads.
 
 use std::fs::File;
 use std::io::{BufWriter, Read, Write};
@@ -10,11 +10,19 @@ use ring::digest::{Context, SHA256};
 use serde_json::json;
 use tar::{Builder, EntryType, Header};
 
+const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// What goes into an image.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Recipe {
     /// Its name.
     pub name: &'static str,
+    /// The archive of a root file system below our layer.
+    pub base: Option<PathBuf>,
+    /// Folders that must be there, and whose they are.
+    pub folders: Vec<(&'static str, u64)>,
+    /// Small files: where they go, and what is in them.
+    pub texts: Vec<(&'static str, String)>,
     /// Files: where they go, and where they are.
     pub files: Vec<(&'static str, PathBuf)>,
     /// Links: where they are, and what they lead to.
@@ -32,18 +40,19 @@ impl Recipe {
     /// When a file cannot be read.
     pub fn reference(&self) -> Result<String> {
         let mut digest = Context::new(&SHA256);
-        digest.update(format!("{:?} {:?} {}", self.links, self.entrypoint, self.user).as_bytes());
-        for (to, from) in &self.files {
+        let small = (
+            &self.links,
+            &self.entrypoint,
+            self.user,
+            &self.folders,
+            &self.texts,
+        );
+        digest.update(format!("{small:?}").as_bytes());
+        let files = self.files.iter().map(|(to, from)| (*to, from));
+        let base = self.base.iter().map(|base| ("base", base));
+        for (to, from) in files.chain(base) {
             digest.update(to.as_bytes());
-            let mut file = open(from)?;
-            let mut piece = vec![0; 256 * 1024];
-            loop {
-                let length = file.read(&mut piece)?;
-                if length == 0 {
-                    break;
-                }
-                digest.update(&piece[..length]);
-            }
+            add(&mut digest, from)?;
         }
         let digest = hex(digest.finish().as_ref());
         Ok(format!("comind.local/{}:{}", self.name, &digest[..16]))
@@ -63,19 +72,31 @@ impl Recipe {
 
     fn archive(&self, reference: &str, to: &Path, layer_file: &Path) -> Result<()> {
         self.layer(layer_file)?;
-        let layer_digest = digest_of(layer_file)?;
+        let layers: Vec<&Path> = self
+            .base
+            .as_deref()
+            .into_iter()
+            .chain([layer_file])
+            .collect();
+        let digests = layers
+            .iter()
+            .map(|layer| Ok(format!("sha256:{}", digest_of(layer)?)))
+            .collect::<Result<Vec<_>>>()?;
+        let names: Vec<String> = (0..layers.len())
+            .map(|at| format!("layer-{at}.tar"))
+            .collect();
         let config = serde_json::to_vec(&json!({
             "architecture": architecture(),
             "os": "linux",
-            "config": { "Entrypoint": self.entrypoint, "User": self.user, "Env": ["PATH=/bin"] },
-            "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{layer_digest}")] },
+            "config": { "Entrypoint": self.entrypoint, "User": self.user, "Env": [PATH] },
+            "rootfs": { "type": "layers", "diff_ids": digests },
         }))?;
         let config_name = format!(
             "{}.json",
             hex(ring::digest::digest(&SHA256, &config).as_ref())
         );
         let manifest = serde_json::to_vec(&json!([{
-            "Config": config_name, "RepoTags": [reference], "Layers": ["layer.tar"],
+            "Config": config_name, "RepoTags": [reference], "Layers": names,
         }]))?;
         let mut archive = Builder::new(BufWriter::new(File::create(to)?));
         for (name, bytes) in [
@@ -88,26 +109,36 @@ impl Recipe {
                 bytes.as_slice(),
             )?;
         }
-        let layer = File::open(layer_file)?;
-        let size = layer.metadata()?.len();
-        archive.append_data(
-            &mut header(EntryType::Regular, 0o644, size),
-            "layer.tar",
-            layer,
-        )?;
+        for (layer, name) in layers.into_iter().zip(&names) {
+            let layer = open(layer)?;
+            let size = layer.metadata()?.len();
+            let mut entry = header(EntryType::Regular, 0o644, size);
+            archive.append_data(&mut entry, name, layer)?;
+        }
         archive.into_inner()?.flush()?;
         Ok(())
     }
 
     fn layer(&self, to: &Path) -> Result<()> {
         let mut layer = Builder::new(BufWriter::new(File::create(to)?));
-        for folder in ["bin/", "etc/", "tmp/"] {
-            let mode = if folder == "tmp/" { 0o1777 } else { 0o755 };
-            layer.append_data(
-                &mut header(EntryType::Directory, mode, 0),
-                folder,
-                std::io::empty(),
-            )?;
+        // With a root file system these are there, and some of them are links.
+        let own: &[_] = match self.base {
+            Some(_) => &[],
+            None => &[("bin", 0o755), ("etc", 0o755), ("tmp", 0o1777)],
+        };
+        for (folder, mode) in own {
+            let mut entry = header(EntryType::Directory, *mode, 0);
+            layer.append_data(&mut entry, folder, std::io::empty())?;
+        }
+        for (folder, owner) in &self.folders {
+            let mut entry = header(EntryType::Directory, 0o755, 0);
+            entry.set_uid(*owner);
+            entry.set_gid(*owner);
+            layer.append_data(&mut entry, folder, std::io::empty())?;
+        }
+        for (to, text) in &self.texts {
+            let mut entry = header(EntryType::Regular, 0o644, text.len() as u64);
+            layer.append_data(&mut entry, to, text.as_bytes())?;
         }
         for (to, from) in &self.files {
             let file = open(from)?;
@@ -145,12 +176,17 @@ fn tempfile_in(dir: &Path, name: &str) -> Result<PathBuf> {
 
 fn digest_of(path: &Path) -> Result<String> {
     let mut digest = Context::new(&SHA256);
+    add(&mut digest, path)?;
+    Ok(hex(digest.finish().as_ref()))
+}
+
+fn add(digest: &mut Context, path: &Path) -> Result<()> {
     let mut file = open(path)?;
     let mut piece = vec![0; 256 * 1024];
     loop {
         let length = file.read(&mut piece)?;
         if length == 0 {
-            return Ok(hex(digest.finish().as_ref()));
+            return Ok(());
         }
         digest.update(&piece[..length]);
     }
@@ -184,6 +220,7 @@ mod tests {
             links: vec![("bin/sh".to_owned(), "program")],
             entrypoint: vec!["/bin/program"],
             user: "65532:65532",
+            ..Recipe::default()
         };
         let reference = recipe.reference()?;
         let (a, b) = (dir.path().join("a.tar"), dir.path().join("b.tar"));

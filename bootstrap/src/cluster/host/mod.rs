@@ -6,6 +6,7 @@ pub mod command;
 pub mod components;
 pub mod configs;
 pub mod image;
+pub mod images;
 pub mod leftovers;
 pub mod network;
 pub mod place;

@@ -38,6 +38,7 @@ pub async fn look(place: &Place) -> Result<Seen> {
         namespace,
         ..Seen::default()
     };
+    refuse_foreign(place).await?;
     if namespace {
         let outside = run("ip", ["-json", "address", "show"]).await?;
         let inside = run("ip", ["-n", &name, "-json", "address", "show"]).await?;
@@ -175,6 +176,30 @@ async fn refuse_overlap(place: &Place) -> Result<()> {
     }
 }
 
+/// Who owns the cable is written on it: names of environments are the machine's, and there may be
+/// several homes.
+async fn owner(place: &Place) -> Result<Option<String>> {
+    let links: Vec<Value> = serde_json::from_str(&run("ip", ["-json", "link", "show"]).await?)?;
+    let link = links
+        .iter()
+        .find(|link| link["ifname"] == place.env.link().as_str());
+    Ok(link.and_then(|link| Some(link["ifalias"].as_str()?.to_owned())))
+}
+
+fn home(place: &Place) -> String {
+    place.home.path().display().to_string()
+}
+
+async fn refuse_foreign(place: &Place) -> Result<()> {
+    match owner(place).await? {
+        Some(owner) if owner != home(place) => bail!(
+            "the environment {} of this machine belongs to {owner}; work there (COMIND_HOME), or choose another ENV",
+            place.env.name()
+        ),
+        _ => Ok(()),
+    }
+}
+
 async fn lay_cable(place: &Place) -> Result<()> {
     let (name, link) = (place.name(), place.env.link());
     let (gateway, node) = (place.env.gateway().to_string(), place.node().to_string());
@@ -189,6 +214,7 @@ async fn lay_cable(place: &Place) -> Result<()> {
         ],
     )
     .await?;
+    run("ip", ["link", "set", &link, "alias", &home(place)]).await?;
     let (outside, inside) = (format!("{gateway}/24"), format!("{node}/24"));
     run("ip", ["address", "add", &outside, "dev", &link]).await?;
     run("ip", ["link", "set", &link, "up"]).await?;
@@ -228,6 +254,7 @@ async fn lay_cable(place: &Place) -> Result<()> {
 /// # Errors
 /// When the system refuses.
 pub async fn remove(place: &Place) -> Result<()> {
+    refuse_foreign(place).await?;
     for rule in rules(place) {
         // However often a run that was cut off has put it there.
         while succeeds("iptables", with(&rule, "-D")).await {}

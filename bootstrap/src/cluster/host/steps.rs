@@ -13,11 +13,12 @@ use crate::cluster::host::command::run;
 use crate::cluster::host::components::{Component, Maker};
 use crate::cluster::host::configs;
 use crate::cluster::host::image::Recipe;
+use crate::cluster::host::images::Images;
 use crate::cluster::host::network;
 use crate::cluster::host::place::Place;
 use crate::cluster::host::stale;
 use crate::cluster::{kubeconfig, objects, ready};
-use crate::event::{About, Level};
+use crate::event::About;
 use crate::fingerprint;
 use crate::plan::graph::Id;
 use crate::plan::step::{Change, Planned, Step};
@@ -53,6 +54,7 @@ pub fn all(known: &Arc<Known>) -> Result<Vec<Box<dyn Planned>>> {
         links: Vec::new(),
         entrypoint: vec!["/bin/coredns"],
         user: "65532:65532",
+        ..Recipe::default()
     };
     let local_path = Recipe {
         name: "local-path-provisioner",
@@ -63,6 +65,7 @@ pub fn all(known: &Arc<Known>) -> Result<Vec<Box<dyn Planned>>> {
         links: Vec::new(),
         entrypoint: vec!["/bin/local-path-provisioner"],
         user: "65532:65532",
+        ..Recipe::default()
     };
     let (sandbox_image, dns_image, volumes_image) = (
         sandbox.reference()?,
@@ -103,6 +106,7 @@ pub fn all(known: &Arc<Known>) -> Result<Vec<Box<dyn Planned>>> {
         process(Component::Containerd, &["network"]),
         Box::new(Images {
             known: known.clone(),
+            id: "images",
             recipes: vec![
                 (sandbox_image.clone(), sandbox),
                 (dns_image, coredns),
@@ -129,7 +133,7 @@ pub fn all(known: &Arc<Known>) -> Result<Vec<Box<dyn Planned>>> {
     ])
 }
 
-const BUILT: &str = "run `make setup-cluster`";
+pub(crate) const BUILT: &str = "run `make setup-cluster`";
 
 /// Holds a pod's namespaces by sleeping, and helps with volumes by a shell.
 fn sandbox(programs: &Programs) -> Result<Recipe> {
@@ -145,7 +149,7 @@ fn sandbox(programs: &Programs) -> Result<Recipe> {
             .map(|name| (format!("bin/{name}"), "busybox"))
             .collect(),
         entrypoint: vec!["/bin/sleep", "2147483647"],
-        user: "",
+        ..Recipe::default()
     })
 }
 
@@ -398,82 +402,6 @@ fn make_cgroup(place: &Place) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Images that are made here, in the cluster's own store.
-struct Images {
-    known: Arc<Known>,
-    recipes: Vec<(String, Recipe)>,
-}
-
-impl Images {
-    async fn there(&self) -> Result<String> {
-        let socket = self.known.place.runtime_socket().display().to_string();
-        run("ctr", ["-a", &socket, "-n", "k8s.io", "images", "ls", "-q"]).await
-    }
-}
-
-impl Step for Images {
-    type Seen = Vec<String>;
-
-    fn id(&self) -> Id {
-        "images"
-    }
-
-    fn needs(&self) -> &'static [Id] {
-        &["containerd"]
-    }
-
-    fn limit(&self) -> Duration {
-        Duration::from_secs(180)
-    }
-
-    async fn observe(&self) -> Result<Vec<String>> {
-        let there = self.there().await?;
-        let there: Vec<&str> = there.lines().collect();
-        let missing = self.recipes.iter().map(|(name, _)| name);
-        Ok(missing
-            .filter(|name| !there.contains(&name.as_str()))
-            .cloned()
-            .collect())
-    }
-
-    fn diff(&self, missing: &Vec<String>) -> Vec<Change> {
-        missing
-            .iter()
-            .map(|name| Change::new(format!("make the image {name}")))
-            .collect()
-    }
-
-    async fn apply(&self, missing: Vec<String>, about: About<'_>) -> Result<()> {
-        let socket = self.known.place.runtime_socket().display().to_string();
-        for (name, recipe) in self
-            .recipes
-            .iter()
-            .filter(|(name, _)| missing.contains(name))
-        {
-            let archive = self
-                .known
-                .place
-                .data("images")
-                .join(format!("{}.tar", recipe.name));
-            let (recipe, reference, to) = (recipe.clone(), name.clone(), archive.clone());
-            tokio::task::spawn_blocking(move || recipe.write(&reference, &to)).await??;
-            about.say(Level::Doing, format!("bring {name} into the cluster"));
-            let file = archive.display().to_string();
-            run(
-                "ctr",
-                ["-a", &socket, "-n", "k8s.io", "images", "import", &file],
-            )
-            .await?;
-            std::fs::remove_file(&archive)?;
-        }
-        Ok(())
-    }
-
-    async fn ready(&self) -> Look<(), String> {
-        Look::Done(())
-    }
 }
 
 /// The cluster in the user's own kubeconfig.

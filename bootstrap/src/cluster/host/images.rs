@@ -1,0 +1,94 @@
+//! The step that makes images on this machine and brings them into the cluster's own store.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::cluster::host::command::run;
+use crate::cluster::host::image::Recipe;
+use crate::cluster::host::steps::Known;
+use crate::event::{About, Level};
+use crate::plan::graph::Id;
+use crate::plan::step::{Change, Step};
+use crate::wait::Look;
+
+/// Images that are made here, in the cluster's own store.
+pub struct Images {
+    /// Of this cluster.
+    pub known: Arc<Known>,
+    /// The step's name.
+    pub id: Id,
+    /// Their names and what goes into them.
+    pub recipes: Vec<(String, Recipe)>,
+}
+
+impl Images {
+    async fn there(&self) -> Result<String> {
+        let socket = self.known.place.runtime_socket().display().to_string();
+        run("ctr", ["-a", &socket, "-n", "k8s.io", "images", "ls", "-q"]).await
+    }
+}
+
+impl Step for Images {
+    type Seen = Vec<String>;
+
+    fn id(&self) -> Id {
+        self.id
+    }
+
+    fn needs(&self) -> &'static [Id] {
+        &["containerd"]
+    }
+
+    fn limit(&self) -> Duration {
+        Duration::from_secs(180)
+    }
+
+    async fn observe(&self) -> Result<Vec<String>> {
+        let there = self.there().await?;
+        let there: Vec<&str> = there.lines().collect();
+        let missing = self.recipes.iter().map(|(name, _)| name);
+        Ok(missing
+            .filter(|name| !there.contains(&name.as_str()))
+            .cloned()
+            .collect())
+    }
+
+    fn diff(&self, missing: &Vec<String>) -> Vec<Change> {
+        missing
+            .iter()
+            .map(|name| Change::new(format!("make the image {name}")))
+            .collect()
+    }
+
+    async fn apply(&self, missing: Vec<String>, about: About<'_>) -> Result<()> {
+        let socket = self.known.place.runtime_socket().display().to_string();
+        for (name, recipe) in self
+            .recipes
+            .iter()
+            .filter(|(name, _)| missing.contains(name))
+        {
+            let archive = self
+                .known
+                .place
+                .data("images")
+                .join(format!("{}.tar", recipe.name));
+            let (recipe, reference, to) = (recipe.clone(), name.clone(), archive.clone());
+            tokio::task::spawn_blocking(move || recipe.write(&reference, &to)).await??;
+            about.say(Level::Doing, format!("bring {name} into the cluster"));
+            let file = archive.display().to_string();
+            run(
+                "ctr",
+                ["-a", &socket, "-n", "k8s.io", "images", "import", &file],
+            )
+            .await?;
+            std::fs::remove_file(&archive)?;
+        }
+        Ok(())
+    }
+
+    async fn ready(&self) -> Look<(), String> {
+        Look::Done(())
+    }
+}
