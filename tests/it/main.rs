@@ -6,6 +6,7 @@ mod access;
 mod alertmanager;
 mod api;
 mod argocd;
+mod bootstrap;
 mod chaos;
 mod cluster;
 mod compat;

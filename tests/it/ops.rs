@@ -71,7 +71,8 @@ impl Ops {
             .map(|(key, value)| format!("{key}='{value}' "))
             .collect();
         let mut launch = Launch::new("/bin/sleep".into(), dir.path()).arg("infinity");
-        launch.cleanup = format!("{words} {PROGRAM} -q down; {words} {PROGRAM} -qy services clean");
+        launch.cleanup =
+            format!("{words} {PROGRAM} -q down; {words} {PROGRAM} -qy destroy --volumes");
         Ok(Self {
             _janitor: Process::spawn(&launch)?,
             dir,

@@ -9,6 +9,7 @@ use kube::core::GroupVersionKind;
 use kube::{Client, Config};
 use serde_json::Value;
 
+use crate::cluster::why;
 use crate::plan::step::Change;
 
 /// Who owns the fields that we set.
@@ -53,8 +54,8 @@ pub fn title(object: &Value) -> String {
     }
 }
 
-/// One object, and how it is in the cluster.
-#[derive(Clone, Debug)]
+/// One object, and how it is in the cluster. Not to be shown: it may be a secret.
+#[derive(Clone)]
 pub struct Seen {
     wanted: Value,
     live: Option<Value>,
@@ -135,7 +136,10 @@ pub async fn apply(client: &Client, seen: &[Seen]) -> Result<()> {
         api(client, &one.wanted)?
             .patch(name(&one.wanted)?, &params, &Patch::Apply(&one.wanted))
             .await
-            .with_context(|| format!("the cluster refused {}", title(&one.wanted)))?;
+            .map_err(|error| {
+                let (title, why) = (title(&one.wanted), why::error(&error));
+                anyhow!("the cluster refused {title}: {why}")
+            })?;
     }
     Ok(())
 }

@@ -79,6 +79,28 @@ pub fn node(node: &Node) -> Option<String> {
     }
 }
 
+/// An error with its causes; of the API server's list of checks only those that fail.
+pub fn error(error: &kube::Error) -> String {
+    if let kube::Error::Api(status) = error {
+        let failed = status.message.lines().filter_map(|line| {
+            let check = line.strip_prefix("[-]")?;
+            Some(check.split(' ').next().unwrap_or(check))
+        });
+        let failed: Vec<&str> = failed.collect();
+        return match failed.split_first() {
+            None => status.message.lines().next().unwrap_or_default().to_owned(),
+            Some((first, [])) => format!("it is not ready: {first}"),
+            Some((first, rest)) => format!("it is not ready: {first} and {} more", rest.len()),
+        };
+    }
+    // The innermost says it best: the others say that there was one.
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}
+
 /// What the newest warning says.
 pub fn newest_warning(events: &[Event]) -> Option<String> {
     let warnings = events

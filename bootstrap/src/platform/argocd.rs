@@ -59,8 +59,16 @@ pub fn steps(known: &Arc<Known>) -> Result<Vec<Box<dyn Planned>>> {
     ])
 }
 
+/// The image of Redis that is made for Argo CD, and serves the platform too.
+///
+/// # Errors
+/// When its parts are missing.
+pub fn redis_image(known: &Known) -> Result<String> {
+    recipes(&known.programs)?.1.reference()
+}
+
 fn recipes(programs: &Programs) -> Result<(Recipe, Recipe)> {
-    let base = programs.file("rootfs/argocd-base.tar", BUILT)?;
+    let base = programs.file("rootfs/image-base.tar", BUILT)?;
     let mut files = Vec::new();
     for (to, name) in [
         ("usr/local/bin/argocd", "argocd"),

@@ -2,6 +2,9 @@
 
 pub mod argocd;
 pub mod base;
+pub mod git;
+pub mod gitops;
+pub mod logins;
 pub mod plan;
 pub mod rooms;
 pub mod services;

@@ -8,9 +8,10 @@ use anyhow::Result;
 use crate::cluster::host::steps::{self, Known};
 use crate::plan::graph::Graph;
 use crate::plan::step::Planned;
-use crate::platform::argocd;
 use crate::platform::base::Base;
+use crate::platform::gitops::GitOps;
 use crate::platform::services::ServiceStep;
+use crate::platform::{argocd, git};
 use crate::services::session::Session;
 
 /// The steps, in the order in which they are shown.
@@ -29,6 +30,8 @@ pub fn steps(known: &Arc<Known>, session: &Arc<Session>) -> Result<Vec<Box<dyn P
         known.place.kubeconfig(),
     )));
     all.extend(argocd::steps(known)?);
+    all.extend(git::steps(known)?);
+    all.push(Box::new(GitOps::new(known, &argocd::redis_image(known)?)?));
     Ok(all)
 }
 

@@ -55,8 +55,8 @@ fn rooms(env: Env) -> Vec<Room> {
         room(
             "platform",
             (4, 4, 40),
-            &[MONITORING, INGRESS],
-            &[To::Room(SERVICES)],
+            &[MONITORING, INGRESS, "argocd"],
+            &[To::Room(SERVICES), To::Room("argocd")],
         ),
         room(MONITORING, (4, 4, 40), &[INGRESS], &[To::Anywhere]),
         room(
@@ -68,7 +68,7 @@ fn rooms(env: Env) -> Vec<Room> {
         room(
             "argocd",
             (4, 4, 40),
-            &[MONITORING, INGRESS],
+            &[MONITORING, INGRESS, "platform"],
             &[To::Anywhere],
         ),
         room(INGRESS, (2, 2, 20), &[MONITORING], &[To::Anywhere]),

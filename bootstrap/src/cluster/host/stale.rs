@@ -10,7 +10,6 @@ use kube::{Api, Client};
 
 use crate::cluster::host::command::run;
 use crate::cluster::host::place::Place;
-use crate::cluster::host::steps::brief;
 use crate::cluster::why;
 
 /// Whether the node is ready, and all that is said to run on it does.
@@ -18,7 +17,7 @@ pub(super) async fn node(place: &Place, client: &Client) -> Result<(), String> {
     let node: Option<Node> = Api::all(client.clone())
         .get_opt(&place.name())
         .await
-        .map_err(|error| brief(&error))?;
+        .map_err(|error| why::error(&error))?;
     let Some(node) = node else {
         return Err("the node has not registered yet".to_owned());
     };
@@ -27,7 +26,7 @@ pub(super) async fn node(place: &Place, client: &Client) -> Result<(), String> {
     }
     let here = ListParams::default().fields(&format!("spec.nodeName={}", place.name()));
     let pods = Api::<Pod>::all(client.clone()).list(&here).await;
-    let pods = pods.map_err(|error| brief(&error))?;
+    let pods = pods.map_err(|error| why::error(&error))?;
     let socket = place.runtime_socket().display().to_string();
     let tasks = run("ctr", ["-a", &socket, "-n", "k8s.io", "tasks", "ls"]).await;
     let tasks = tasks.map_err(|error| format!("{error:#}"))?;

@@ -17,7 +17,7 @@ use crate::cluster::host::images::Images;
 use crate::cluster::host::network;
 use crate::cluster::host::place::Place;
 use crate::cluster::host::stale;
-use crate::cluster::{kubeconfig, objects, ready};
+use crate::cluster::{kubeconfig, objects, ready, why};
 use crate::event::About;
 use crate::fingerprint;
 use crate::plan::graph::Id;
@@ -258,7 +258,7 @@ impl Process {
                 let request = http::Request::get("/readyz").body(Vec::new());
                 let request = request.map_err(|error| error.to_string())?;
                 let answer = client.request_text(request).await;
-                answer.map(drop).map_err(|error| brief(&error))
+                answer.map(drop).map_err(|error| why::error(&error))
             }
             Component::Kubelet => {
                 let client = objects::client(&place.kubeconfig()).await;
@@ -268,28 +268,6 @@ impl Process {
             _ => Ok(()),
         }
     }
-}
-
-/// An error with its causes; of the API server's list of checks only those that fail.
-pub(super) fn brief(error: &kube::Error) -> String {
-    if let kube::Error::Api(status) = error {
-        let failed = status.message.lines().filter_map(|line| {
-            let check = line.strip_prefix("[-]")?;
-            Some(check.split(' ').next().unwrap_or(check))
-        });
-        let failed: Vec<&str> = failed.collect();
-        return match failed.split_first() {
-            None => status.message.lines().next().unwrap_or_default().to_owned(),
-            Some((first, [])) => format!("it is not ready: {first}"),
-            Some((first, rest)) => format!("it is not ready: {first} and {} more", rest.len()),
-        };
-    }
-    // The innermost says it best: the others say that there was one.
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    cause.to_string()
 }
 
 /// What is known of a supervised program before it is started.

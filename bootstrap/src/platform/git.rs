@@ -1,0 +1,174 @@
+//! The platform's own repository, served inside it: git's HTTP backend with a login.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use serde_json::Value;
+use tokio::net::TcpStream;
+
+use crate::cluster::host::image::Recipe;
+use crate::cluster::host::images::Images;
+use crate::cluster::host::steps::{BUILT, Known};
+use crate::cluster::{objects, ready};
+use crate::event::About;
+use crate::fingerprint;
+use crate::plan::graph::Id;
+use crate::plan::step::{Change, Planned, Step};
+use crate::platform::argocd;
+use crate::platform::logins;
+use crate::secret::Secret;
+use crate::wait::Look;
+
+/// Where it runs.
+pub const NAMESPACE: &str = "platform";
+/// Where Argo CD finds it.
+pub const REPOSITORY: &str = "http://git.platform.svc.cluster.local/git/platform.git";
+/// Its port on the node, as its manifest has it.
+pub const NODE_PORT: u16 = 30418;
+/// Who pushes and fetches.
+pub const USER: &str = "comind";
+const LOGIN: &str = "git-login";
+
+/// The steps: the image, then the server.
+///
+/// # Errors
+/// When the image's parts are missing.
+pub fn steps(known: &Arc<Known>) -> Result<Vec<Box<dyn Planned>>> {
+    let image = Recipe {
+        name: "git",
+        base: Some(known.programs.file("rootfs/image-base.tar", BUILT)?),
+        folders: vec![("srv/git", 999)],
+        entrypoint: vec!["/usr/bin/tini", "--"],
+        user: "999:999",
+        ..Recipe::default()
+    };
+    let reference = image.reference()?;
+    let text = include_str!("../../manifests/git.yaml").replace("@IMAGE@", &reference);
+    let text = text.replace("@EDITION@", &fingerprint::of_bytes(text.as_bytes()));
+    Ok(vec![
+        Box::new(Images {
+            known: known.clone(),
+            id: "git-image",
+            recipes: vec![(reference, image)],
+        }),
+        Box::new(Git {
+            kubeconfig: known.place.kubeconfig(),
+            address: (known.place.node(), NODE_PORT).into(),
+            wanted: objects::parse(&text)?,
+        }),
+    ])
+}
+
+/// The password of the repository.
+///
+/// # Errors
+/// When the cluster does not answer.
+pub async fn login(kubeconfig: &std::path::Path) -> Result<Option<Secret>> {
+    let client = objects::client(kubeconfig).await?;
+    logins::look(&client, NAMESPACE, LOGIN, "password").await
+}
+
+struct Git {
+    kubeconfig: PathBuf,
+    address: SocketAddr,
+    wanted: Vec<Value>,
+}
+
+struct Seen {
+    login: Option<Secret>,
+    objects: Vec<objects::Seen>,
+}
+
+/// The login, for the server and for Argo CD.
+fn both(password: &Secret) -> [Value; 2] {
+    let password = password.expose();
+    [
+        logins::secret(
+            NAMESPACE,
+            LOGIN,
+            &[],
+            &[
+                ("username", USER),
+                ("password", password),
+                ("users", &format!("{USER}:{password}\n")),
+            ],
+        ),
+        logins::secret(
+            argocd::NAMESPACE,
+            "platform-repository",
+            &[("argocd.argoproj.io/secret-type", "repository")],
+            &[
+                ("type", "git"),
+                ("url", REPOSITORY),
+                ("username", USER),
+                ("password", password),
+            ],
+        ),
+    ]
+}
+
+impl Step for Git {
+    type Seen = Seen;
+
+    fn id(&self) -> Id {
+        "git"
+    }
+
+    fn needs(&self) -> &'static [Id] {
+        &["base", "git-image", "dns", "volumes"]
+    }
+
+    fn limit(&self) -> Duration {
+        Duration::from_secs(120)
+    }
+
+    async fn observe(&self) -> Result<Seen> {
+        let client = objects::client(&self.kubeconfig).await?;
+        let login = logins::look(&client, NAMESPACE, LOGIN, "password").await?;
+        let mut wanted = self.wanted.clone();
+        if let Some(password) = &login {
+            wanted.extend(both(password));
+        }
+        let objects = objects::look(&client, &wanted).await?;
+        Ok(Seen { login, objects })
+    }
+
+    fn diff(&self, seen: &Seen) -> Vec<Change> {
+        let mut changes = objects::diff(&seen.objects);
+        if seen.login.is_none() {
+            changes.push(Change::new("make a login for the repository"));
+        }
+        changes
+    }
+
+    async fn apply(&self, seen: Seen, _: About<'_>) -> Result<()> {
+        let client = objects::client(&self.kubeconfig).await?;
+        if seen.login.is_none() {
+            let made = both(&logins::password()?);
+            objects::apply(&client, &objects::look(&client, &made).await?).await?;
+        }
+        objects::apply(&client, &seen.objects).await
+    }
+
+    async fn ready(&self) -> Look<(), String> {
+        let look = async {
+            let client = objects::client(&self.kubeconfig).await?;
+            match ready::deployment(&client, NAMESPACE, "git").await? {
+                Look::Done(()) => {}
+                other => return Ok(other),
+            }
+            // The way to it is laid a moment later.
+            Ok::<_, anyhow::Error>(match TcpStream::connect(self.address).await {
+                Ok(_) => Look::Done(()),
+                Err(error) => Look::NotYet(format!("{}: {error}", self.address)),
+            })
+        };
+        match look.await {
+            Ok(look) => look,
+            Err(error) => Look::NotYet(format!("{error:#}")),
+        }
+    }
+}
