@@ -52,6 +52,18 @@ services-logs: ready ## Their logs
 services-clean: ready ## Remove them and their data; asks first
 	@$(OPS) services clean $(ARGS)
 
+.PHONY: bootstrap destroy cleanup check-plan argo-login argo-apps gitops-status
+bootstrap: setup-cluster ready ## From nothing to a platform: services, cluster, Argo CD, GitOps (root); PROFILE=local ENV=dev
+	@$(OPS) bootstrap $(ARGS)
+check-plan: setup-cluster ready ## What bootstrap would do; exit 2 if that is anything
+	@$(OPS) bootstrap --plan $(ARGS)
+destroy cleanup: build ## Take down what bootstrap has made; asks first; ARGS=--volumes for the data too
+	@$(OPS) destroy $(ARGS)
+argo-login: build ## The logins of Argo CD and of the repository
+	@$(OPS) gitops login $(ARGS)
+argo-apps gitops-status: build ## Argo CD's applications, and why one is not as it should be
+	@$(OPS) gitops status $(ARGS)
+
 .PHONY: cluster-create cluster-start cluster-stop cluster-status cluster-delete
 cluster-create: setup-cluster build ## Make a Kubernetes cluster of plain processes (root); ENV=dev|stage|qa|prod
 	@$(OPS) cluster create $(ARGS)

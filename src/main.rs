@@ -7,6 +7,7 @@ mod config;
 mod destroy;
 mod down;
 mod exit;
+mod gitops;
 mod hash_password;
 mod logging;
 mod output;
@@ -83,6 +84,8 @@ enum Command {
     Bootstrap(bootstrap::Bootstrap),
     /// Take down what `bootstrap` has made
     Destroy(destroy::Destroy),
+    /// The platform's repository and what comes of it: status, logins, history, rollback
+    Gitops(gitops::Gitops),
     /// A Kubernetes cluster of plain processes on this machine
     Cluster(cluster::Cluster),
     /// Watch what a configuration names: metrics, API, live page
@@ -166,6 +169,7 @@ async fn dispatch(cli: Cli, out: &Output, traced: bool) -> Result<ExitCode> {
         Command::Bootstrap(bootstrap) => {
             return Ok(bootstrap.run(&cli.home, out).await?.into());
         }
+        Command::Gitops(gitops) => return Ok(gitops.run(&cli.home, out).await?.into()),
         Command::Destroy(destroy) => destroy.run(&cli.home, out).await?,
         Command::Serve(serve) => serve.run(traced).await?,
         Command::Tls(tls) => tls.run(out)?,

@@ -13,6 +13,7 @@ use tokio::process::Command;
 use crate::ops::{Ops, START};
 
 const KUBECTL: Tool = Tool::built("kubectl");
+const GIT: Tool = Tool::debian("git", "git");
 
 struct Platform {
     ops: Ops,
@@ -62,7 +63,7 @@ fn pod(more: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn from_nothing_to_argocd_and_back() -> Result<()> {
+async fn from_nothing_to_gitops_and_back() -> Result<()> {
     let platform = Platform::new()?;
     let ops = &platform.ops;
 
@@ -114,7 +115,8 @@ async fn from_nothing_to_argocd_and_back() -> Result<()> {
     ensure!(platform.writes()? == before, "it wrote something");
 
     namespaces_are_closed(&platform).await?;
-    argocd_works(&platform).await?;
+    a_push_is_followed(&platform).await?;
+    what_is_wrong_is_said(&platform).await?;
 
     ops.good(&["destroy", "--yes"]).await?;
     ensure!(ops.home().join("data/postgresql").exists(), "data is kept");
@@ -167,24 +169,150 @@ async fn namespaces_are_closed(platform: &Platform) -> Result<()> {
     Ok(())
 }
 
-/// It has rendered nothing yet; but an application that is wrong is judged, which needs all its parts.
-async fn argocd_works(platform: &Platform) -> Result<()> {
-    let application = "apiVersion: argoproj.io/v1alpha1\nkind: Application\nmetadata: { name: nowhere, namespace: argocd }\nspec:\n  project: default\n  source: { repoURL: 'http://127.0.0.1:1/x.git', path: ., targetRevision: HEAD }\n  destination: { server: 'https://kubernetes.default.svc', namespace: user-apps }\n";
-    let (made, said) = platform.kubectl(&["apply", "-f", "-"], application).await?;
+/// A commit counts a moment after it was pushed, and is taken back as quickly; what somebody deletes
+/// comes back; without a login there is nothing, and history is not rewritten.
+async fn a_push_is_followed(platform: &Platform) -> Result<()> {
+    let status = platform.ops.good(&["gitops", "status"]).await?;
+    ensure!(
+        status.out.matches("Healthy").count() == 2,
+        "{}",
+        status.said()
+    );
+    let login = platform.ops.good(&["--json", "gitops", "login"]).await?;
+    let login: Value = serde_json::from_str(&login.out)?;
+    let text = |key: &str| login["repository"][key].as_str().context("no login");
+    let (url, user, password) = (text("url")?, text("user")?, text("password")?);
+    let dir = platform.ops.dir().join("clone");
+    let clone = dir.display().to_string();
+    ensure!(
+        !git(platform.ops.dir(), &["clone", "--quiet", url, &clone])
+            .await?
+            .0,
+        "without a login"
+    );
+    let with_login = url.replace("http://", &format!("http://{user}:{password}@"));
+    let (cloned, said) = git(
+        platform.ops.dir(),
+        &["clone", "--quiet", &with_login, &clone],
+    )
+    .await?;
+    ensure!(cloned, "{said}");
+
+    let values = dir.join("services/redis/values.yaml");
+    let before = std::fs::read_to_string(&values)?;
+    std::fs::write(
+        &values,
+        before.replace("maxmemory: 192mb", "maxmemory: 100mb"),
+    )?;
+    for args in [
+        &["commit", "--quiet", "--all", "--message=Less memory"][..],
+        &["push", "--quiet"],
+    ] {
+        let (done, said) = git(&dir, args).await?;
+        ensure!(done, "{said}");
+    }
+    let until = async |memory: &str| {
+        wait_for(memory, START, async || {
+            let arguments = [
+                "-n",
+                "platform-prod",
+                "get",
+                "statefulset",
+                "redis",
+                "-o",
+                "jsonpath={.spec.template.spec.containers[0].args}",
+            ];
+            let (_, said) = platform.kubectl(&arguments, "").await?;
+            ensure!(said.contains(memory), "{said}");
+            Ok(())
+        })
+        .await
+    };
+    until("100mb").await?;
+    let (rewritten, said) = git(
+        &dir,
+        &["push", "--force", "--quiet", "origin", "HEAD^:main"],
+    )
+    .await?;
+    ensure!(!rewritten, "{said}");
+    platform.ops.good(&["gitops", "rollback", "redis"]).await?;
+    until("192mb").await?;
+    let history = platform.ops.good(&["gitops", "history", "redis"]).await?;
+    ensure!(history.out.lines().count() >= 2, "{}", history.said());
+    let again = platform
+        .ops
+        .run(&["gitops", "rollback", "redis", "HEAD"])
+        .await?;
+    ensure!(
+        again.code == 1 && again.err.contains("nothing was changed"),
+        "{}",
+        again.said()
+    );
+
+    let (deleted, said) = platform
+        .kubectl(
+            &["-n", "platform-prod", "delete", "statefulset", "redis"],
+            "",
+        )
+        .await?;
+    ensure!(deleted, "{said}");
+    until("192mb").await?;
+    // What users have pushed is theirs: bootstrap goes on to find nothing to do.
+    let again = platform.ops.good(BOOTSTRAP).await?;
+    ensure!(
+        again.err.contains("nothing was changed"),
+        "{}",
+        again.said()
+    );
+    Ok(())
+}
+
+async fn git(dir: &std::path::Path, args: &[&str]) -> Result<(bool, String)> {
+    let output = Command::new(GIT.find()?)
+        .args(["-c", "user.name=test", "-c", "user.email=test@localhost"])
+        .args(args)
+        .current_dir(dir)
+        .env("GIT_TERMINAL_PROMPT", "0")
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    Ok((output.status.success(), said))
+}
+
+/// A repository's wrong password is told as that, and the step that waits for it fails by it.
+async fn what_is_wrong_is_said(platform: &Platform) -> Result<()> {
+    let wrong = "apiVersion: v1\nkind: Secret\nmetadata: { name: platform-repository, namespace: argocd }\nstringData: { password: wrong }\n";
+    let patch = ["apply", "--server-side", "--force-conflicts", "-f", "-"];
+    let (made, said) = platform.kubectl(&patch, wrong).await?;
     ensure!(made, "{said}");
-    wait_for("a verdict", START, async || {
-        let query = [
-            "-n",
-            "argocd",
-            "get",
-            "application",
-            "nowhere",
-            "-o",
-            "jsonpath={.status.conditions[*].message}",
-        ];
-        let (_, said) = platform.kubectl(&query, "").await?;
-        ensure!(said.contains("connection refused"), "{said}");
+    let refresh = [
+        "-n",
+        "argocd",
+        "annotate",
+        "application",
+        "platform",
+        "argocd.argoproj.io/refresh=hard",
+        "--overwrite",
+    ];
+    platform.kubectl(&refresh, "").await?;
+    wait_for("the reason", START, async || {
+        let status = platform.ops.run(&["gitops", "status"]).await?;
+        let why = status.out.contains("authentication") || status.out.contains("credentials");
+        ensure!(status.code == 1 && why, "{}", status.said());
         Ok(())
     })
-    .await
+    .await?;
+    // It is one of ours, so the next run sets it right.
+    let healed = platform.ops.good(BOOTSTRAP).await?;
+    ensure!(
+        healed
+            .err
+            .contains("set .data.password of Secret argocd/platform-repository"),
+        "{}",
+        healed.said()
+    );
+    Ok(())
 }

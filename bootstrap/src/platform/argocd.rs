@@ -137,7 +137,7 @@ fn adapted(all: Vec<Value>, image: &str, redis: &str) -> Vec<Value> {
         }
         match kind.as_str() {
             "Deployment" | "StatefulSet" => {
-                adapt_pods(&mut object["spec"]["template"]["spec"], image, redis)
+                adapt_pods(&mut object["spec"]["template"]["spec"], image, redis);
             }
             "ConfigMap" => settings(object),
             // The server fills it; what is empty must not be taken from it.

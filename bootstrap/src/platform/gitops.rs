@@ -3,29 +3,23 @@
 //! The repository is its users': it is filled once, while it is empty, and not written again.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
-use base64::Engine as _;
-use kube::api::{ApiResource, DynamicObject, ListParams};
-use kube::{Api, Client};
+use anyhow::{Context as _, Result};
 use serde_json::Value;
-use tokio::process::Command;
 
 use crate::cluster::host::steps::Known;
 use crate::cluster::objects;
 use crate::event::About;
 use crate::plan::graph::Id;
 use crate::plan::step::{Change, Step};
-use crate::platform::{argocd, git, logins};
+use crate::platform::applications::{self, Application};
+use crate::platform::repository::Repository;
+use crate::platform::{git, logins};
 use crate::secret::Secret;
 use crate::wait::Look;
-
-/// A push of a few files to this machine.
-const PUSH_LIMIT: Duration = Duration::from_secs(30);
 
 /// The files of the repository, and what the cluster has to know of it.
 pub struct GitOps {
@@ -60,44 +54,12 @@ impl GitOps {
         })
     }
 
-    fn url(&self) -> String {
-        let node = self.known.place.node();
-        format!("http://{node}:{}/git/platform.git", git::NODE_PORT)
-    }
-
-    /// Runs git in a folder; the login is in its environment, which only we can read.
-    async fn git(&self, dir: &Path, login: &Secret, args: &[&str]) -> Result<String> {
-        let pair = format!("{}:{}", git::USER, login.expose());
-        let pair = base64::engine::general_purpose::STANDARD.encode(pair);
-        let program = self
-            .known
-            .programs
-            .find("git", "run `make setup-cluster`, or: apt-get install git")?;
-        let mut command = Command::new(program);
-        command
-            .args(args)
-            .current_dir(dir)
-            .env("GIT_CONFIG_NOSYSTEM", "1")
-            .env("GIT_CONFIG_GLOBAL", "/dev/null")
-            .env("GIT_TERMINAL_PROMPT", "0")
-            .env("GIT_CONFIG_COUNT", "1")
-            .env("GIT_CONFIG_KEY_0", "http.extraHeader")
-            .env("GIT_CONFIG_VALUE_0", format!("Authorization: Basic {pair}"))
-            .env("NO_PROXY", self.known.place.node().to_string())
-            .stdin(Stdio::null())
-            .kill_on_drop(true);
-        let output = tokio::time::timeout(PUSH_LIMIT, command.output())
-            .await
-            .with_context(|| format!("git {} did not end", args[0]))?
-            .context("cannot run git")?;
-        if !output.status.success() {
-            let words = String::from_utf8_lossy(&output.stderr);
-            bail!("git {} failed: {}", args[0], words.trim());
-        }
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    fn repository(&self, login: &Secret) -> Result<Repository> {
+        Repository::new(&self.known.programs, self.known.place.node(), login)
     }
 
     async fn fill(&self, login: &Secret) -> Result<()> {
+        let repository = self.repository(login)?;
         let dir = self.known.place.data("first-commit");
         crate::store::remove(&dir)?;
         for (name, text) in &self.files {
@@ -107,41 +69,25 @@ impl GitOps {
             }
             std::fs::write(&file, text)?;
         }
-        let author = [
-            "-c",
-            "user.name=comind-ops",
-            "-c",
-            "user.email=comind-ops@localhost",
-        ];
-        self.git(&dir, login, &["init", "--quiet", "--initial-branch=main"])
+        repository
+            .git(&dir, &["init", "--quiet", "--initial-branch=main"])
             .await?;
-        self.git(&dir, login, &["add", "--all"]).await?;
-        let commit = [
-            &author[..],
-            &[
-                "commit",
-                "--quiet",
-                "--message=The platform as comind-ops bootstrap makes it",
-            ],
-        ]
-        .concat();
-        self.git(&dir, login, &commit).await?;
-        self.git(&dir, login, &["push", "--quiet", &self.url(), "main"])
-            .await?;
+        let message = "The platform as comind-ops bootstrap makes it";
+        repository.commit_and_push(&dir, message).await?;
         crate::store::remove(&dir)?;
         Ok(())
     }
 
     async fn look(&self) -> Result<Look<(), String>> {
         let client = objects::client(&self.known.place.kubeconfig()).await?;
-        let all = applications(&client).await?;
+        let all = applications::list(&client).await?;
         // Those that services.yaml makes of the folders come after the first one.
         let wanted = 1 + self
             .files
             .keys()
             .filter(|name| name.ends_with("/Chart.yaml"))
             .count();
-        let reasons: Vec<String> = all.iter().filter_map(unhealthy).collect();
+        let reasons: Vec<String> = all.iter().filter_map(Application::complaint).collect();
         Ok(match reasons.first() {
             Some(reason) => Look::NotYet(reason.clone()),
             None if all.len() < wanted => {
@@ -150,38 +96,6 @@ impl GitOps {
             None => Look::Done(()),
         })
     }
-}
-
-/// Argo CD's applications.
-async fn applications(client: &Client) -> Result<Vec<Value>> {
-    let kind = kube::core::GroupVersionKind::gvk("argoproj.io", "v1alpha1", "Application");
-    let api: Api<DynamicObject> = Api::namespaced_with(
-        client.clone(),
-        argocd::NAMESPACE,
-        &ApiResource::from_gvk(&kind),
-    );
-    let all = api.list(&ListParams::default()).await?;
-    all.items
-        .into_iter()
-        .map(|one| Ok(serde_json::to_value(one)?))
-        .collect()
-}
-
-/// Why an application is not as it should be; nothing when it is. Pure.
-fn unhealthy(application: &Value) -> Option<String> {
-    let name = application["metadata"]["name"].as_str().unwrap_or("?");
-    let status = &application["status"];
-    let sync = status["sync"]["status"].as_str().unwrap_or("Unknown");
-    let health = status["health"]["status"].as_str().unwrap_or("Unknown");
-    if sync == "Synced" && health == "Healthy" {
-        return None;
-    }
-    let why = status["conditions"][0]["message"]
-        .as_str()
-        .or_else(|| status["operationState"]["message"].as_str())
-        .or_else(|| status["health"]["message"].as_str())
-        .unwrap_or("no reason given yet");
-    Some(format!("application {name} is {sync} and {health}: {why}"))
 }
 
 /// The repository's first files. Pure.
@@ -258,13 +172,7 @@ impl Step for GitOps {
             .is_some();
         let empty = match &login {
             None => true,
-            Some(login) => {
-                let dir = std::env::temp_dir();
-                let heads = self
-                    .git(&dir, login, &["ls-remote", "--heads", &self.url()])
-                    .await?;
-                !heads.contains("refs/heads/main")
-            }
+            Some(login) => self.repository(login)?.is_empty().await?,
         };
         let objects = objects::look(&client, &self.wanted).await?;
         Ok(Seen {
@@ -323,22 +231,7 @@ impl Step for GitOps {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn an_application_says_what_it_lacks() {
-        let of = |status: Value| {
-            unhealthy(&json!({ "metadata": { "name": "redis" }, "status": status }))
-        };
-        let good = json!({ "sync": { "status": "Synced" }, "health": { "status": "Healthy" } });
-        assert_eq!(of(good), None);
-        let bad = json!({ "sync": { "status": "Unknown" }, "health": { "status": "Healthy" }, "conditions": [{ "message": "authentication required" }] });
-        assert_eq!(
-            of(bad).as_deref(),
-            Some("application redis is Unknown and Healthy: authentication required")
-        );
-        assert!(of(json!({})).is_some());
-    }
+    use std::path::Path;
 
     #[test]
     fn every_file_of_the_chart_is_in_the_repository() -> Result<()> {

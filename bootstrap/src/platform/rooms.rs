@@ -148,7 +148,7 @@ fn limits(room: &Room) -> Value {
     })
 }
 
-fn policy(room: &Room, name: &str, spec: Value) -> Value {
+fn policy(room: &Room, name: &str, spec: &Value) -> Value {
     json!({
         "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
         "metadata": { "name": name, "namespace": room.name },
@@ -183,12 +183,12 @@ fn connections(room: &Room, env: Env) -> Vec<Value> {
         policy(
             room,
             "default-deny",
-            json!({ "podSelector": {}, "policyTypes": ["Ingress", "Egress"] }),
+            &json!({ "podSelector": {}, "policyTypes": ["Ingress", "Egress"] }),
         ),
         policy(
             room,
             "names",
-            json!({
+            &json!({
                 "podSelector": {}, "policyTypes": ["Egress"],
                 "egress": [{
                     "to": [of_namespace("kube-system")],
@@ -202,12 +202,12 @@ fn connections(room: &Room, env: Env) -> Vec<Value> {
         policy(
             room,
             "enter",
-            json!({ "podSelector": {}, "policyTypes": ["Ingress"], "ingress": [{ "from": from }] }),
+            &json!({ "podSelector": {}, "policyTypes": ["Ingress"], "ingress": [{ "from": from }] }),
         ),
         policy(
             room,
             "leave",
-            json!({ "podSelector": {}, "policyTypes": ["Egress"], "egress": leave }),
+            &json!({ "podSelector": {}, "policyTypes": ["Egress"], "egress": leave }),
         ),
     ]
 }

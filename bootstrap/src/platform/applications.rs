@@ -1,0 +1,143 @@
+//! Argo CD's applications, as far as we show them and wait for them.
+
+use anyhow::{Context as _, Result};
+use comfy_table::{Cell, Color};
+use kube::api::{ApiResource, DynamicObject, ListParams};
+use kube::core::GroupVersionKind;
+use kube::{Api, Client};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::platform::argocd;
+use crate::services::table::{Look, coloured, plain, trimmed};
+
+/// One of them.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct Application {
+    /// Its name.
+    pub name: String,
+    /// Whether it is as the repository says.
+    pub sync: String,
+    /// Whether it works.
+    pub health: String,
+    /// What it was made from last.
+    pub revision: Option<String>,
+    /// Where in the repository it is described.
+    pub path: Option<String>,
+    /// What Argo CD says of it.
+    pub message: Option<String>,
+    /// What it was made from before, the newest last.
+    pub history: Vec<String>,
+}
+
+/// All of them.
+///
+/// # Errors
+/// When the cluster does not answer, or has no Argo CD.
+pub async fn list(client: &Client) -> Result<Vec<Application>> {
+    let kind = GroupVersionKind::gvk("argoproj.io", "v1alpha1", "Application");
+    let resource = ApiResource::from_gvk(&kind);
+    let api: Api<DynamicObject> =
+        Api::namespaced_with(client.clone(), argocd::NAMESPACE, &resource);
+    let all = api
+        .list(&ListParams::default())
+        .await
+        .context("cannot list Argo CD's applications")?;
+    all.items
+        .into_iter()
+        .map(|one| Ok(read(&serde_json::to_value(one)?)))
+        .collect()
+}
+
+fn read(object: &Value) -> Application {
+    let status = &object["status"];
+    let text = |value: &Value| {
+        let text = value.as_str().unwrap_or_default();
+        (!text.is_empty()).then(|| text.to_owned())
+    };
+    let history = status["history"].as_array().into_iter().flatten();
+    Application {
+        name: text(&object["metadata"]["name"]).unwrap_or_default(),
+        sync: text(&status["sync"]["status"]).unwrap_or_else(|| "Unknown".to_owned()),
+        health: text(&status["health"]["status"]).unwrap_or_else(|| "Unknown".to_owned()),
+        revision: text(&status["sync"]["revision"]),
+        path: text(&object["spec"]["source"]["path"]),
+        message: text(&status["conditions"][0]["message"])
+            .or_else(|| text(&status["operationState"]["message"]))
+            .or_else(|| text(&status["health"]["message"])),
+        history: history.filter_map(|one| text(&one["revision"])).collect(),
+    }
+}
+
+impl Application {
+    /// Whether all is well.
+    pub fn is_well(&self) -> bool {
+        self.sync == "Synced" && self.health == "Healthy"
+    }
+
+    /// Why it is not as it should be; nothing when it is.
+    pub fn complaint(&self) -> Option<String> {
+        let why = self.message.as_deref().unwrap_or("no reason given yet");
+        let Self {
+            name, sync, health, ..
+        } = self;
+        (!self.is_well()).then(|| format!("application {name} is {sync} and {health}: {why}"))
+    }
+}
+
+/// For people.
+pub fn table(all: &[Application], look: Look) -> String {
+    let mut table = plain(look);
+    table.set_header([
+        "APPLICATION",
+        "SYNC",
+        "HEALTH",
+        "REVISION",
+        "PATH",
+        "MESSAGE",
+    ]);
+    for one in all {
+        let sync = match one.sync.as_str() {
+            "Synced" => Color::Green,
+            _ => Color::Yellow,
+        };
+        let health = match one.health.as_str() {
+            "Healthy" => Color::Green,
+            "Progressing" | "Suspended" => Color::Yellow,
+            _ => Color::Red,
+        };
+        let short = one
+            .revision
+            .as_deref()
+            .and_then(|revision| revision.get(..8));
+        let message = one.message.as_deref().filter(|_| !one.is_well());
+        table.add_row([
+            Cell::new(&one.name),
+            coloured(&one.sync, sync, look),
+            coloured(&one.health, health, look),
+            Cell::new(short.unwrap_or("-")),
+            Cell::new(one.path.as_deref().unwrap_or("-")),
+            Cell::new(message.and_then(|text| text.lines().next()).unwrap_or("-")),
+        ]);
+    }
+    trimmed(&table)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_application_says_what_it_lacks() {
+        let of = |status: Value| {
+            read(&json!({ "metadata": { "name": "redis" }, "status": status })).complaint()
+        };
+        let good = json!({ "sync": { "status": "Synced" }, "health": { "status": "Healthy" } });
+        assert_eq!(of(good), None);
+        let bad = json!({ "sync": { "status": "Unknown" }, "health": { "status": "Healthy" }, "conditions": [{ "message": "authentication required" }] });
+        let said = "application redis is Unknown and Healthy: authentication required";
+        assert_eq!(of(bad).as_deref(), Some(said));
+        assert!(of(json!({})).is_some());
+    }
+}
