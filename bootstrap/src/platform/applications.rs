@@ -2,11 +2,11 @@
 
 use anyhow::{Context as _, Result};
 use comfy_table::{Cell, Color};
-use kube::api::{ApiResource, DynamicObject, ListParams};
+use kube::api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::GroupVersionKind;
 use kube::{Api, Client};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::platform::argocd;
 use crate::services::table::{Look, coloured, plain, trimmed};
@@ -30,16 +30,33 @@ pub struct Application {
     pub history: Vec<String>,
 }
 
+fn api(client: &Client) -> Api<DynamicObject> {
+    let kind = GroupVersionKind::gvk("argoproj.io", "v1alpha1", "Application");
+    let resource = ApiResource::from_gvk(&kind);
+    Api::namespaced_with(client.clone(), argocd::NAMESPACE, &resource)
+}
+
+/// Has Argo CD look at these again, at the repository too, and not only in a minute.
+///
+/// # Errors
+/// When the cluster does not answer.
+pub async fn refresh(client: &Client, all: &[Application]) -> Result<()> {
+    let note = json!({ "metadata": { "annotations": { "argocd.argoproj.io/refresh": "hard" } } });
+    for one in all {
+        api(client)
+            .patch(&one.name, &PatchParams::default(), &Patch::Merge(&note))
+            .await
+            .with_context(|| format!("cannot have Argo CD look at {} again", one.name))?;
+    }
+    Ok(())
+}
+
 /// All of them.
 ///
 /// # Errors
 /// When the cluster does not answer, or has no Argo CD.
 pub async fn list(client: &Client) -> Result<Vec<Application>> {
-    let kind = GroupVersionKind::gvk("argoproj.io", "v1alpha1", "Application");
-    let resource = ApiResource::from_gvk(&kind);
-    let api: Api<DynamicObject> =
-        Api::namespaced_with(client.clone(), argocd::NAMESPACE, &resource);
-    let all = api
+    let all = api(client)
         .list(&ListParams::default())
         .await
         .context("cannot list Argo CD's applications")?;
@@ -126,7 +143,6 @@ pub fn table(all: &[Application], look: Look) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn an_application_says_what_it_lacks() {

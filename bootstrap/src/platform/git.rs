@@ -17,8 +17,7 @@ use crate::event::About;
 use crate::fingerprint;
 use crate::plan::graph::Id;
 use crate::plan::step::{Change, Planned, Step};
-use crate::platform::argocd;
-use crate::platform::logins;
+use crate::platform::{applications, argocd, logins};
 use crate::secret::Secret;
 use crate::wait::Look;
 
@@ -150,7 +149,10 @@ impl Step for Git {
             let made = both(&logins::password()?);
             objects::apply(&client, &objects::look(&client, &made).await?).await?;
         }
-        objects::apply(&client, &seen.objects).await
+        objects::apply(&client, &seen.objects).await?;
+        // Whoever waits for the repository tries again now. At first there is nobody.
+        let waiting = applications::list(&client).await.unwrap_or_default();
+        applications::refresh(&client, &waiting).await
     }
 
     async fn ready(&self) -> Look<(), String> {
