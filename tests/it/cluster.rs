@@ -235,7 +235,7 @@ async fn pods_services_and_volumes(cluster: &Cluster) -> Result<()> {
     let logs = cluster.kubectl(&["logs", "deployment/web"]).await?;
     ensure!(logs.contains("begins"), "{logs}");
     let web = ["exec", "deployment/web", "--"];
-    ensure!(cluster.ask("http://10.96.7.7/").await? == "kept\n");
+    the_service_answers(cluster).await?;
     let names = [&web[..], &["nslookup", "web.default.svc.cluster.local"]].concat();
     let names = cluster.kubectl(&names).await?;
     ensure!(names.contains("10.96.7.7"), "{names}");
@@ -331,8 +331,14 @@ async fn stop_and_start(cluster: &Cluster) -> Result<()> {
     cluster
         .kubectl(&["rollout", "status", "deployment/web", "--timeout=90s"])
         .await?;
+    the_service_answers(cluster).await
+}
+
+/// The way to a pod is laid a moment after the pod is ready.
+async fn the_service_answers(cluster: &Cluster) -> Result<()> {
     wait_for("the Service", START, async || {
-        ensure!(cluster.ask("http://10.96.7.7/").await? == "kept\n");
+        let answer = cluster.ask("http://10.96.7.7/").await?;
+        ensure!(answer == "kept\n", "{answer}");
         Ok(())
     })
     .await

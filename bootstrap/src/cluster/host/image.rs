@@ -233,7 +233,7 @@ mod tests {
             .output()?;
         let listed = String::from_utf8(listed.stdout)?;
         assert!(
-            listed.contains("manifest.json") && listed.contains("layer.tar"),
+            listed.contains("manifest.json") && listed.contains("layer-0.tar"),
             "{listed}"
         );
         std::fs::write(&program, "two")?;
