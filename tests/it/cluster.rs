@@ -224,6 +224,10 @@ async fn the_whole_life_of_a_cluster() -> Result<()> {
 }
 
 async fn pods_services_and_volumes(cluster: &Cluster) -> Result<()> {
+    // What lies below the home is gone at the end; what lies elsewhere would stay.
+    let networks = mounts(&cluster.home())?;
+    let networks = networks.iter().filter(|point| point.contains("netns"));
+    ensure!(networks.count() >= 2, "the pods' networks are elsewhere");
     let file = cluster.dir.path().join("web.yaml");
     std::fs::write(&file, workload(&cluster.helper().await?))?;
     cluster

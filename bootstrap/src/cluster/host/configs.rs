@@ -25,6 +25,8 @@ address = {socket:?}
 sandbox_image = {sandbox_image:?}
 # Where a sandbox around us forbids to lower a score, no container would start.
 restrict_oom_score_adj = true
+# Pods' networks among our own mounts, which go with the cluster, and not among the machine's.
+netns_mounts_under_state_dir = true
 
 [plugins."io.containerd.grpc.v1.cri".cni]
 bin_dir = "/usr/lib/cni"
