@@ -4,18 +4,16 @@ use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
-use comind_bootstrap::cluster::env::Env;
 use comind_bootstrap::cluster::host::cluster::HostCluster;
 use comind_bootstrap::event::{Level, say};
-use comind_bootstrap::plan::graph::Part;
-use comind_bootstrap::plan::{preview, run};
+use comind_bootstrap::plan::step::graph;
 use comind_bootstrap::platform::plan;
 use comind_bootstrap::services::session::Session;
-use serde_json::json;
 
-use crate::cluster::{Ended, known};
+use crate::cluster::known;
 use crate::output::Output;
-use crate::place::{HomeArgs, ServiceArgs};
+use crate::place::{EnvArgs, HomeArgs, ServiceArgs};
+use crate::planned::{self, Ended, Wishes};
 use crate::services::{show, take_lock};
 
 /// The arguments.
@@ -24,9 +22,8 @@ pub(crate) struct Bootstrap {
     /// Where the platform is to be
     #[arg(long, env = "PROFILE", value_enum, default_value = "local")]
     profile: Profile,
-    /// Which environment: dev, stage, qa or prod
-    #[arg(long, env = "ENV", default_value = "dev")]
-    env: Env,
+    #[command(flatten)]
+    env: EnvArgs,
     #[command(flatten)]
     wishes: Wishes,
     #[command(flatten)]
@@ -41,34 +38,6 @@ enum Profile {
     Aws,
 }
 
-/// Which part of a plan is meant, and what is to be done with it.
-#[derive(Args, Debug)]
-pub(crate) struct Wishes {
-    /// Only say what would be done; exit 2 if that is anything
-    #[arg(long)]
-    pub(crate) plan: bool,
-    /// Stop after this step
-    #[arg(long, value_name = "STEP")]
-    pub(crate) until: Option<String>,
-    /// Only these steps
-    #[arg(long, value_name = "STEP", conflicts_with = "until")]
-    pub(crate) only: Vec<String>,
-    /// Leave your own kubeconfig alone
-    #[arg(long)]
-    pub(crate) no_kubeconfig: bool,
-}
-
-impl Wishes {
-    /// The part that is meant.
-    pub(crate) fn part(&self) -> Part {
-        match (&self.until, &self.only) {
-            (Some(last), _) => Part::Until(last.clone()),
-            (None, only) if !only.is_empty() => Part::Only(only.clone()),
-            _ => Part::Whole,
-        }
-    }
-}
-
 impl Bootstrap {
     /// Brings the platform up, or says what that would do.
     pub(crate) async fn run(self, home: &HomeArgs, out: &Output) -> Result<Ended> {
@@ -77,7 +46,7 @@ impl Bootstrap {
                 "the profile aws is not there yet; PROFILE=local brings the platform up on this machine"
             );
         }
-        let known = Arc::new(known(self.env, home, !self.wishes.no_kubeconfig)?);
+        let known = Arc::new(known(self.env.env, home, !self.wishes.no_kubeconfig)?);
         let cluster = HostCluster {
             known: known.clone(),
         };
@@ -86,9 +55,9 @@ impl Bootstrap {
         }
         let session = Arc::new(Session::open(self.services.request(home)?).await?);
         let steps = plan::steps(&known, &session)?;
-        let graph = plan::graph(&steps)?.part(&self.wishes.part())?;
+        let graph = graph(&steps)?.part(&self.wishes.part())?;
         if self.wishes.plan {
-            return show_plan(&preview::preview(&graph, &steps).await, out);
+            return planned::show(&graph, &steps, out).await;
         }
         let _lock = take_lock(&known.place.home, out).await?;
         let (kind, because) = (session.runtime.kind().name(), &session.because);
@@ -103,36 +72,10 @@ impl Bootstrap {
             "cluster by host: Kubernetes' own programs as processes",
         );
         session.record()?;
-        let outcome = run::run(&graph, &steps, &plan::journal(&known), out).await?;
-        outcome.verdict()?;
-        if outcome.changed.is_empty() {
-            say(
-                out,
-                Level::Unchanged,
-                "the platform was as wanted: nothing was changed",
-            );
-        }
+        let journal = plan::journal(&known);
+        let outcome = planned::carry_out(&graph, &steps, &journal, "platform", out).await?;
         show(&session, out).await?;
-        let place = &known.place;
-        let text = format!(
-            "\nCluster {} at {}\n  kubectl --context {} get pods -A\n",
-            place.name(),
-            place.server(),
-            place.name()
-        );
-        out.answer(
-            &text,
-            &json!({ "cluster": place.name(), "server": place.server(), "outcome": outcome }),
-        )?;
+        planned::tell(&known.place, &outcome, out)?;
         Ok(Ended::Well)
     }
-}
-
-/// Shows what would be done.
-pub(crate) fn show_plan(rows: &[preview::Row], out: &Output) -> Result<Ended> {
-    out.answer(&preview::table(rows, out.look()), &json!({ "plan": rows }))?;
-    Ok(match preview::would_change(rows) {
-        true => Ended::WouldChange,
-        false => Ended::Well,
-    })
 }

@@ -1,7 +1,6 @@
 //! `comind-ops cluster …`.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
@@ -12,14 +11,12 @@ use comind_bootstrap::cluster::host::place::Place;
 use comind_bootstrap::cluster::host::steps::Known;
 use comind_bootstrap::cluster::kubeconfig;
 use comind_bootstrap::event::{Level, now, say};
-use comind_bootstrap::plan::{preview, run};
 use comind_bootstrap::programs::Programs;
 use serde_json::json;
 
-use crate::bootstrap::{Wishes, show_plan};
-use crate::exit;
 use crate::output::Output;
-use crate::place::HomeArgs;
+use crate::place::{EnvArgs, HomeArgs};
+use crate::planned::{self, Ended, Wishes};
 use crate::services::take_lock;
 use crate::supervise::launcher;
 
@@ -28,9 +25,8 @@ use crate::supervise::launcher;
 pub(crate) struct Cluster {
     #[command(subcommand)]
     what: What,
-    /// Which one: dev, stage, qa or prod
-    #[arg(long, env = "ENV", default_value = "dev", global = true)]
-    env: Env,
+    #[command(flatten)]
+    env: EnvArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -49,26 +45,6 @@ enum What {
     Kubeconfig,
 }
 
-/// What became of a command.
-pub(crate) enum Ended {
-    /// Done, and all is well.
-    Well,
-    /// Something is not as it should be, and that was said.
-    Badly,
-    /// A plan would change something.
-    WouldChange,
-}
-
-impl From<Ended> for ExitCode {
-    fn from(ended: Ended) -> Self {
-        Self::from(match ended {
-            Ended::Well => exit::DONE,
-            Ended::Badly => exit::FAILED,
-            Ended::WouldChange => exit::WOULD_CHANGE,
-        })
-    }
-}
-
 impl Cluster {
     /// Does what is asked.
     pub(crate) async fn run(self, home: &HomeArgs, out: &Output) -> Result<Ended> {
@@ -77,7 +53,7 @@ impl Cluster {
             _ => false,
         };
         let cluster = HostCluster {
-            known: Arc::new(known(self.env, home, wishes)?),
+            known: Arc::new(known(self.env.env, home, wishes)?),
         };
         match self.what {
             What::Create(wishes) | What::Start(wishes) => create(&cluster, &wishes, out).await,
@@ -118,38 +94,25 @@ async fn create(cluster: &HostCluster, wishes: &Wishes, out: &Output) -> Result<
     }
     let (graph, steps) = cluster.plan(&wishes.part())?;
     if wishes.plan {
-        return show_plan(&preview::preview(&graph, &steps).await, out);
+        return planned::show(&graph, &steps, out).await;
     }
     let place = &cluster.known.place;
     let _lock = take_lock(&place.home, out).await?;
-    let outcome = run::run(&graph, &steps, &cluster.journal(), out).await?;
-    outcome.verdict()?;
-    if outcome.changed.is_empty() {
-        say(
-            out,
-            Level::Unchanged,
-            "the cluster was as wanted: nothing was changed",
-        );
-    }
-    let text = format!(
-        "the cluster {} works at {}\n  kubectl --context {} get pods -A\n",
-        place.name(),
-        place.server(),
-        place.name()
-    );
-    let value = json!({ "cluster": place.name(), "server": place.server(), "outcome": outcome });
-    out.answer(&text, &value)?;
+    let journal = cluster.journal();
+    let outcome = planned::carry_out(&graph, &steps, &journal, "cluster", out).await?;
+    planned::tell(place, &outcome, out)?;
     Ok(Ended::Well)
+}
+
+fn nothing_there(cluster: &HostCluster, out: &Output) -> Ended {
+    let name = cluster.known.place.name();
+    say(out, Level::Unchanged, format!("there is no cluster {name}"));
+    Ended::Well
 }
 
 async fn stop(cluster: &HostCluster, out: &Output) -> Result<Ended> {
     if !cluster.exists() {
-        say(
-            out,
-            Level::Unchanged,
-            format!("there is no cluster {}", cluster.known.place.name()),
-        );
-        return Ok(Ended::Well);
+        return Ok(nothing_there(cluster, out));
     }
     let _lock = take_lock(&cluster.known.place.home, out).await?;
     if !cluster.stop(out).await? {
@@ -161,12 +124,7 @@ async fn stop(cluster: &HostCluster, out: &Output) -> Result<Ended> {
 async fn delete(cluster: &HostCluster, out: &Output) -> Result<Ended> {
     let all = cluster.belongings();
     if all.is_empty() {
-        say(
-            out,
-            Level::Unchanged,
-            format!("there is no cluster {}", cluster.known.place.name()),
-        );
-        return Ok(Ended::Well);
+        return Ok(nothing_there(cluster, out));
     }
     let _lock = take_lock(&cluster.known.place.home, out).await?;
     let list = all.join("\n    ");
@@ -182,8 +140,5 @@ fn status(cluster: &HostCluster, out: &Output) -> Result<Ended> {
         &text,
         &json!({ "cluster": cluster.known.place.name(), "components": rows }),
     )?;
-    Ok(match rows.iter().all(|row| row.state == "running") {
-        true => Ended::Well,
-        false => Ended::Badly,
-    })
+    Ok(Ended::by(rows.iter().all(|row| row.state == "running")))
 }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use clap::Args;
-use comind_bootstrap::cluster::env::Env;
 use comind_bootstrap::cluster::host::cluster::HostCluster;
 use comind_bootstrap::event::{Level, say};
 use comind_bootstrap::platform::plan;
@@ -14,15 +13,14 @@ use comind_bootstrap::store;
 
 use crate::cluster::known;
 use crate::output::Output;
-use crate::place::{HomeArgs, ServiceArgs};
+use crate::place::{EnvArgs, HomeArgs, ServiceArgs};
 use crate::services::{set_up, stop, take_lock};
 
 /// The arguments.
 #[derive(Args, Debug)]
 pub(crate) struct Destroy {
-    /// Which environment: dev, stage, qa or prod
-    #[arg(long, env = "ENV", default_value = "dev")]
-    env: Env,
+    #[command(flatten)]
+    env: EnvArgs,
     /// The data of the services too
     #[arg(long)]
     volumes: bool,
@@ -38,7 +36,7 @@ impl Destroy {
             return Ok(());
         }
         let cluster = HostCluster {
-            known: Arc::new(known(self.env, home, false)?),
+            known: Arc::new(known(self.env.env, home, false)?),
         };
         let session = Session::open_as_is(&request)?;
         let mut all = cluster.belongings();

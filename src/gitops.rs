@@ -2,26 +2,27 @@
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
-use comind_bootstrap::cluster::env::Env;
+use comind_bootstrap::cluster::host::place::Place;
 use comind_bootstrap::cluster::objects;
 use comind_bootstrap::event::{Level, say};
 use comind_bootstrap::platform::applications::{self, Application};
 use comind_bootstrap::platform::repository::{self, Repository};
 use comind_bootstrap::platform::{argocd, git, rollback};
+use comind_bootstrap::secret::Secret;
 use serde_json::json;
 
-use crate::cluster::{Ended, known};
+use crate::cluster::known;
 use crate::output::Output;
-use crate::place::HomeArgs;
+use crate::place::{EnvArgs, HomeArgs};
+use crate::planned::Ended;
 
 /// The arguments.
 #[derive(Args, Debug)]
 pub(crate) struct Gitops {
     #[command(subcommand)]
     what: What,
-    /// Which environment: dev, stage, qa or prod
-    #[arg(long, env = "ENV", default_value = "dev", global = true)]
-    env: Env,
+    #[command(flatten)]
+    env: EnvArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -47,7 +48,7 @@ enum What {
 impl Gitops {
     /// Does what is asked.
     pub(crate) async fn run(self, home: &HomeArgs, out: &Output) -> Result<Ended> {
-        let known = known(self.env, home, false)?;
+        let known = known(self.env.env, home, false)?;
         let place = &known.place;
         let client = objects::client(&place.kubeconfig())
             .await
@@ -57,16 +58,13 @@ impl Gitops {
                 let all = applications::list(&client).await?;
                 let text = applications::table(&all, out.look());
                 out.answer(&text, &json!({ "applications": all }))?;
-                return Ok(match all.iter().all(Application::is_well) {
-                    true => Ended::Well,
-                    false => Ended::Badly,
-                });
+                return Ok(Ended::by(all.iter().all(Application::is_well)));
             }
             What::Login => {
-                let repository = git::login(&place.kubeconfig()).await?;
-                let repository = repository.context("the repository has no login yet")?;
+                let repository = login(place).await?;
                 let url = repository::url(place.node());
                 let admin = argocd::first_password(&place.kubeconfig()).await?;
+                let admin = admin.expose();
                 let text = format!(
                     "repository  {url}\n  user      {}\n  password  {}\nArgo CD\n  user      admin\n  password  {admin}\n",
                     git::USER,
@@ -91,12 +89,11 @@ impl Gitops {
                 revision,
             } => {
                 let one = named(&applications::list(&client).await?, &application)?;
-                let login = git::login(&place.kubeconfig()).await?;
-                let login = login.context("the repository has no login yet")?;
-                let repository = Repository::new(&known.programs, place.node(), &login)?;
+                let repository =
+                    Repository::new(&known.programs, place.node(), &login(place).await?)?;
                 let dir = place.data("rollback");
                 let done =
-                    rollback::roll_back(&repository, &one, self.env, revision.as_deref(), &dir)
+                    rollback::roll_back(&repository, &one, self.env.env, revision.as_deref(), &dir)
                         .await?;
                 say(
                     out,
@@ -108,6 +105,11 @@ impl Gitops {
         }
         Ok(Ended::Well)
     }
+}
+
+async fn login(place: &Place) -> Result<Secret> {
+    let found = git::login(&place.kubeconfig()).await?;
+    found.context("the repository has no login yet")
 }
 
 fn named(all: &[Application], name: &str) -> Result<Application> {

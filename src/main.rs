@@ -12,6 +12,7 @@ mod hash_password;
 mod logging;
 mod output;
 mod place;
+mod planned;
 mod probe;
 mod serve;
 mod services;

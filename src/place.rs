@@ -1,8 +1,10 @@
-//! Options that say which services are meant: where they live, their runtime, settings and ports.
+//! Options that say what is meant: where files are, which environment, which services with their
+//! runtime, settings and ports.
 
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use comind_bootstrap::cluster::env::Env;
 use comind_bootstrap::home::{Home, Surroundings};
 use comind_bootstrap::programs::Programs;
 use comind_bootstrap::services::session::Request;
@@ -44,6 +46,14 @@ impl HomeArgs {
             root: comind_bootstrap::home::is_root(),
         })
     }
+}
+
+/// Which of the platforms on this machine.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct EnvArgs {
+    /// Which environment: dev, stage, qa or prod
+    #[arg(long, env = "ENV", default_value = "dev", global = true)]
+    pub(crate) env: Env,
 }
 
 /// What the services are to be like. Kept by `setup`, `start` and `up` for later commands.

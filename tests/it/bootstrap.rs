@@ -10,51 +10,12 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::process::Command;
 
-use crate::ops::{Ops, START};
+use crate::ops::{START, finish};
+use crate::platform_of::PlatformOf;
 
-const KUBECTL: Tool = Tool::built("kubectl");
 const GIT: Tool = Tool::debian("git", "git");
 
-struct Platform {
-    ops: Ops,
-}
-
-impl Platform {
-    fn new() -> Result<Self> {
-        Ok(Self {
-            ops: Ops::new("host", &[("ENV", "prod")])?,
-        })
-    }
-
-    async fn kubectl(&self, args: &[&str], input: &str) -> Result<(bool, String)> {
-        let kubeconfig = self
-            .ops
-            .home()
-            .join("data/cluster-prod/config/admin.kubeconfig");
-        let file = self.ops.dir().join("input.yaml");
-        std::fs::write(&file, input)?;
-        let output = Command::new(KUBECTL.find()?)
-            .arg("--kubeconfig")
-            .arg(kubeconfig)
-            .args(args)
-            .stdin(std::fs::File::open(&file)?)
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .output()
-            .await?;
-        let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
-        text.push_str(&String::from_utf8_lossy(&output.stderr));
-        Ok((output.status.success(), text))
-    }
-
-    /// The API server's own account of what was changed by the administrator.
-    fn writes(&self) -> Result<usize> {
-        let audit = std::fs::read_to_string(self.ops.home().join("data/cluster-prod/audit.log"))?;
-        Ok(audit.matches("\"username\":\"comind-ops-admin\"").count())
-    }
-}
-
-const BOOTSTRAP: &[&str] = &["bootstrap", "--no-kubeconfig"];
+const BOOTSTRAP: &[&str] = &["bootstrap"];
 
 fn pod(more: &str) -> String {
     format!(
@@ -64,7 +25,7 @@ fn pod(more: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn from_nothing_to_gitops_and_back() -> Result<()> {
-    let platform = Platform::new()?;
+    let platform = PlatformOf::new("prod")?;
     let ops = &platform.ops;
 
     // A port that is taken fails its step and what needs it, and says who has it.
@@ -126,30 +87,28 @@ async fn from_nothing_to_gitops_and_back() -> Result<()> {
     Ok(())
 }
 
-async fn namespaces_are_closed(platform: &Platform) -> Result<()> {
-    let (made, said) = platform
+async fn namespaces_are_closed(platform: &PlatformOf) -> Result<()> {
+    let refused = platform
         .kubectl(
             &["apply", "-f", "-"],
             &pod("securityContext: { privileged: true }"),
         )
         .await?;
     ensure!(
-        !made && said.contains("violates PodSecurity \"restricted"),
-        "{said}"
+        refused.code != 0 && refused.err.contains("violates PodSecurity \"restricted"),
+        "{}",
+        refused.said()
     );
-    let (_, quota) = platform
-        .kubectl(
-            &[
-                "-n",
-                "user-apps",
-                "get",
-                "resourcequota",
-                "comind-ops",
-                "-o",
-                "jsonpath={.status.hard.pods}",
-            ],
-            "",
-        )
+    let quota = platform
+        .ask(&[
+            "-n",
+            "user-apps",
+            "get",
+            "resourcequota",
+            "comind-ops",
+            "-o",
+            "jsonpath={.status.hard.pods}",
+        ])
         .await?;
     ensure!(quota == "100", "{quota}");
     let who = [
@@ -163,15 +122,15 @@ async fn namespaces_are_closed(platform: &Platform) -> Result<()> {
         (["get", "secrets", "-n", "user-apps"], false),
         (["create", "deployments.apps", "-n", "argocd"], false),
     ] {
-        let (allowed, said) = platform.kubectl(&[&who[..], &args].concat(), "").await?;
-        ensure!(allowed == may, "{args:?}: {said}");
+        let asked = platform.kubectl(&[&who[..], &args].concat(), "").await?;
+        ensure!((asked.code == 0) == may, "{args:?}: {}", asked.said());
     }
     Ok(())
 }
 
 /// A commit counts a moment after it was pushed, and is taken back as quickly; what somebody deletes
 /// comes back; without a login there is nothing, and history is not rewritten.
-async fn a_push_is_followed(platform: &Platform) -> Result<()> {
+async fn a_push_is_followed(platform: &PlatformOf) -> Result<()> {
     let status = platform.ops.good(&["gitops", "status"]).await?;
     ensure!(
         status.out.matches("Healthy").count() == 2,
@@ -222,7 +181,7 @@ async fn a_push_is_followed(platform: &Platform) -> Result<()> {
                 "-o",
                 "jsonpath={.spec.template.spec.containers[0].args}",
             ];
-            let (_, said) = platform.kubectl(&arguments, "").await?;
+            let said = platform.ask(&arguments).await?;
             ensure!(said.contains(memory), "{said}");
             Ok(())
         })
@@ -249,13 +208,9 @@ async fn a_push_is_followed(platform: &Platform) -> Result<()> {
         again.said()
     );
 
-    let (deleted, said) = platform
-        .kubectl(
-            &["-n", "platform-prod", "delete", "statefulset", "redis"],
-            "",
-        )
+    platform
+        .ask(&["-n", "platform-prod", "delete", "statefulset", "redis"])
         .await?;
-    ensure!(deleted, "{said}");
     until("192mb").await?;
     // What users have pushed is theirs: bootstrap goes on to find nothing to do.
     let again = platform.ops.good(BOOTSTRAP).await?;
@@ -268,26 +223,24 @@ async fn a_push_is_followed(platform: &Platform) -> Result<()> {
 }
 
 async fn git(dir: &std::path::Path, args: &[&str]) -> Result<(bool, String)> {
-    let output = Command::new(GIT.find()?)
+    let mut command = Command::new(GIT.find()?);
+    command
         .args(["-c", "user.name=test", "-c", "user.email=test@localhost"])
         .args(args)
         .current_dir(dir)
         .env("GIT_TERMINAL_PROMPT", "0")
         .env("GIT_CONFIG_GLOBAL", "/dev/null")
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output()
-        .await?;
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    Ok((output.status.success(), said))
+        .stdin(Stdio::null());
+    let done = finish(command).await?;
+    Ok((done.code == 0, done.err))
 }
 
 /// A repository's wrong password is told as that, and the step that waits for it fails by it.
-async fn what_is_wrong_is_said(platform: &Platform) -> Result<()> {
+async fn what_is_wrong_is_said(platform: &PlatformOf) -> Result<()> {
     let wrong = "apiVersion: v1\nkind: Secret\nmetadata: { name: platform-repository, namespace: argocd }\nstringData: { password: wrong }\n";
     let patch = ["apply", "--server-side", "--force-conflicts", "-f", "-"];
-    let (made, said) = platform.kubectl(&patch, wrong).await?;
-    ensure!(made, "{said}");
+    let patched = platform.kubectl(&patch, wrong).await?;
+    ensure!(patched.code == 0, "{}", patched.said());
     let refresh = [
         "-n",
         "argocd",
@@ -297,7 +250,7 @@ async fn what_is_wrong_is_said(platform: &Platform) -> Result<()> {
         "argocd.argoproj.io/refresh=hard",
         "--overwrite",
     ];
-    platform.kubectl(&refresh, "").await?;
+    platform.ask(&refresh).await?;
     wait_for("the reason", START, async || {
         let status = platform.ops.run(&["gitops", "status"]).await?;
         let why = status.out.contains("authentication") || status.out.contains("credentials");

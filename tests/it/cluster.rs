@@ -1,102 +1,42 @@
 //! A cluster of plain processes, end to end: pods, Services, volumes, logs; run again, drift,
 //! crashes, stop and start, runs that are killed, and nothing left after its end.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use comind_peers::process::{Launch, Process};
 use comind_peers::tool::Tool;
 use comind_peers::wait::wait_for;
 use rustix::process::{Signal, kill_process};
 use serde_json::Value;
-use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::ops::{Done, START, pid};
-use crate::serve::PROGRAM;
+use crate::ops::{Done, START, finish, pid};
+use crate::platform_of::PlatformOf;
 
-const KUBECTL: Tool = Tool::built("kubectl");
 const CURL: Tool = Tool::debian("curl", "curl");
 /// Containers are made from this by the cluster itself.
 const HELPER: &str = "busybox";
 
-/// A cluster of one environment, with a home of its own. Dropping it removes it.
-struct Cluster {
-    _janitor: Process,
-    dir: TempDir,
-    env: &'static str,
+/// Only the cluster of an environment.
+struct Cluster(PlatformOf);
+
+impl std::ops::Deref for Cluster {
+    type Target = PlatformOf;
+
+    fn deref(&self) -> &PlatformOf {
+        &self.0
+    }
 }
 
 impl Cluster {
-    /// Two tests at once must not have the same environment: its name is the machine's.
-    fn new(env: &'static str) -> Result<Self> {
-        let dir = tempfile::Builder::new().prefix("ops-").tempdir()?;
-        let home = dir.path().join("home");
-        let mut launch = Launch::new("/bin/sleep".into(), dir.path()).arg("infinity");
-        launch.cleanup = format!(
-            "COMIND_HOME='{}' {PROGRAM} -qy cluster delete --env {env}",
-            home.display()
-        );
-        Ok(Self {
-            _janitor: Process::spawn(&launch)?,
-            dir,
-            env,
-        })
-    }
-
-    fn name(&self) -> String {
-        format!("comind-ops-{}", self.env)
-    }
-
-    fn home(&self) -> PathBuf {
-        self.dir.path().join("home")
-    }
-
-    fn data(&self) -> PathBuf {
-        self.home().join(format!("data/cluster-{}", self.env))
-    }
-
-    /// The user's kubeconfig, as the program believes.
-    fn users(&self) -> PathBuf {
-        self.dir.path().join("users-kubeconfig")
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(PROGRAM);
-        command
-            .args(args)
-            .args(["--env", self.env])
-            .env("COMIND_HOME", self.home())
-            .env("KUBECONFIG", self.users())
-            .env("NO_COLOR", "1")
-            .stdin(Stdio::null())
-            .kill_on_drop(true);
-        command
-    }
-
     async fn run(&self, args: &[&str]) -> Result<Done> {
-        finish(self.command(args)).await
+        self.ops.run(args).await
     }
 
     async fn good(&self, args: &[&str]) -> Result<Done> {
-        let done = self.run(args).await?;
-        ensure!(done.code == 0, "{args:?}: {}", done.said());
-        Ok(done)
-    }
-
-    async fn kubectl(&self, args: &[&str]) -> Result<String> {
-        let mut command = Command::new(KUBECTL.find()?);
-        command
-            .args(["--context", &self.name()])
-            .args(args)
-            .env("KUBECONFIG", self.users())
-            .stdin(Stdio::null())
-            .kill_on_drop(true);
-        let done = finish(command).await?;
-        ensure!(done.code == 0, "kubectl {args:?}: {}", done.said());
-        Ok(done.out)
+        self.ops.good(args).await
     }
 
     async fn row(&self, component: &str) -> Result<Value> {
@@ -107,21 +47,14 @@ impl Cluster {
         Ok(row.context("no such component")?.clone())
     }
 
-    /// How many changes its administrator has made, by the API server's own account.
-    fn writes(&self) -> Result<usize> {
-        let audit = std::fs::read_to_string(self.data().join("audit.log"))?;
-        Ok(audit.matches("\"username\":\"comind-ops-admin\"").count())
-    }
-
     /// Asks a Service, as the node does.
-    async fn ask(&self, url: &str) -> Result<String> {
+    async fn fetch(&self, url: &str) -> Result<String> {
         let mut command = Command::new("nsenter");
         command
             .arg(format!("--net=/run/netns/{}", self.name()))
             .arg(CURL.find()?)
             .args(["--silent", "--show-error", "--fail", "--max-time", "5", url])
-            .stdin(Stdio::null())
-            .kill_on_drop(true);
+            .stdin(Stdio::null());
         let done = finish(command).await?;
         ensure!(done.code == 0, "{url}: {}", done.said());
         Ok(done.out)
@@ -130,7 +63,7 @@ impl Cluster {
     /// The image with a shell that the cluster was given.
     async fn helper(&self) -> Result<String> {
         let images = self
-            .kubectl(&[
+            .ask(&[
                 "get",
                 "node",
                 &self.name(),
@@ -145,16 +78,6 @@ impl Cluster {
             .with_context(|| format!("not among {images}"))?
             .to_owned())
     }
-}
-
-async fn finish(mut command: Command) -> Result<Done> {
-    let ended = tokio::time::timeout(START * 3, command.output()).await;
-    let ended = ended.context("it did not end")??;
-    Ok(Done {
-        code: ended.status.code().unwrap_or(-1),
-        out: String::from_utf8_lossy(&ended.stdout).into_owned(),
-        err: String::from_utf8_lossy(&ended.stderr).into_owned(),
-    })
 }
 
 /// Two replicas that share a volume and serve what is in it.
@@ -195,7 +118,7 @@ spec: {{ clusterIP: 10.96.7.7, selector: {{ app: web }}, ports: [{{ port: 80, ta
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_whole_life_of_a_cluster() -> Result<()> {
-    let cluster = Cluster::new("qa")?;
+    let cluster = Cluster(PlatformOf::new("qa")?);
     let theirs = "apiVersion: v1\nkind: Config\ncurrent-context: work\nclusters: [{ name: work, cluster: { server: 'https://127.0.0.1:1' } }]\n";
     std::fs::write(cluster.users(), theirs)?;
     let planned = cluster.run(&["cluster", "create", "--plan"]).await?;
@@ -225,26 +148,26 @@ async fn the_whole_life_of_a_cluster() -> Result<()> {
 
 async fn pods_services_and_volumes(cluster: &Cluster) -> Result<()> {
     // What lies below the home is gone at the end; what lies elsewhere would stay.
-    let networks = mounts(&cluster.home())?;
+    let networks = mounts(&cluster.ops.home())?;
     let networks = networks.iter().filter(|point| point.contains("netns"));
     ensure!(networks.count() >= 2, "the pods' networks are elsewhere");
-    let file = cluster.dir.path().join("web.yaml");
+    let file = cluster.ops.dir().join("web.yaml");
     std::fs::write(&file, workload(&cluster.helper().await?))?;
     cluster
-        .kubectl(&["apply", "-f", &file.display().to_string()])
+        .ask(&["apply", "-f", &file.display().to_string()])
         .await?;
     cluster
-        .kubectl(&["rollout", "status", "deployment/web", "--timeout=90s"])
+        .ask(&["rollout", "status", "deployment/web", "--timeout=90s"])
         .await?;
-    let logs = cluster.kubectl(&["logs", "deployment/web"]).await?;
+    let logs = cluster.ask(&["logs", "deployment/web"]).await?;
     ensure!(logs.contains("begins"), "{logs}");
     let web = ["exec", "deployment/web", "--"];
     the_service_answers(cluster).await?;
     let names = [&web[..], &["nslookup", "web.default.svc.cluster.local"]].concat();
-    let names = cluster.kubectl(&names).await?;
+    let names = cluster.ask(&names).await?;
     ensure!(names.contains("10.96.7.7"), "{names}");
     let claim = cluster
-        .kubectl(&["get", "pvc", "data", "-o", "jsonpath={.status.phase}"])
+        .ask(&["get", "pvc", "data", "-o", "jsonpath={.status.phase}"])
         .await?;
     ensure!(claim == "Bound", "{claim}");
     Ok(())
@@ -272,9 +195,9 @@ async fn drift_is_seen_and_healed(cluster: &Cluster) -> Result<()> {
         "deployment/coredns",
         "--replicas=2",
     ];
-    cluster.kubectl(&set).await?;
+    cluster.ask(&set).await?;
     cluster
-        .kubectl(&["-n", "kube-system", "delete", "service", "kube-dns"])
+        .ask(&["-n", "kube-system", "delete", "service", "kube-dns"])
         .await?;
     let plan = cluster.run(&["cluster", "create", "--plan"]).await?;
     ensure!(plan.code == 2, "{}", plan.said());
@@ -311,7 +234,7 @@ async fn a_crash_is_repaired(cluster: &Cluster) -> Result<()> {
         "-o",
         "jsonpath={.items[*].status.containerStatuses[*].restartCount}",
     ];
-    let restarts = cluster.kubectl(&restarts).await?;
+    let restarts = cluster.ask(&restarts).await?;
     ensure!(restarts == "0 0", "{restarts}");
     Ok(())
 }
@@ -325,15 +248,15 @@ async fn stop_and_start(cluster: &Cluster) -> Result<()> {
         status.said()
     );
     ensure!(
-        mounts(&cluster.home())?.is_empty(),
+        mounts(&cluster.ops.home())?.is_empty(),
         "{:?}",
-        mounts(&cluster.home())?
+        mounts(&cluster.ops.home())?
     );
     // As after a restart of the machine, which has no such thing any more.
     run_ip(&["netns", "delete", &cluster.name()]).await?;
     cluster.good(&["cluster", "start"]).await?;
     cluster
-        .kubectl(&["rollout", "status", "deployment/web", "--timeout=90s"])
+        .ask(&["rollout", "status", "deployment/web", "--timeout=90s"])
         .await?;
     the_service_answers(cluster).await
 }
@@ -341,7 +264,7 @@ async fn stop_and_start(cluster: &Cluster) -> Result<()> {
 /// The way to a pod is laid a moment after the pod is ready.
 async fn the_service_answers(cluster: &Cluster) -> Result<()> {
     wait_for("the Service", START, async || {
-        let answer = cluster.ask("http://10.96.7.7/").await?;
+        let answer = cluster.fetch("http://10.96.7.7/").await?;
         ensure!(answer == "kept\n", "{answer}");
         Ok(())
     })
@@ -357,7 +280,7 @@ async fn nothing_is_left(cluster: &Cluster) -> Result<()> {
     );
     cluster.good(&["cluster", "delete", "--yes"]).await?;
     ensure!(!cluster.data().exists());
-    ensure!(mounts(&cluster.home())?.is_empty());
+    ensure!(mounts(&cluster.ops.home())?.is_empty());
     let (links, rules) = (run_ip(&["link"]).await?, rules().await?);
     ensure!(
         !links.contains("comind-qa") && !rules.contains("comind-qa"),
@@ -396,8 +319,7 @@ async fn run_ip(args: &[&str]) -> Result<String> {
 }
 
 async fn rules() -> Result<String> {
-    let mut command = Command::new("iptables-save");
-    command.kill_on_drop(true);
+    let command = Command::new("iptables-save");
     Ok(finish(command).await?.out)
 }
 
@@ -410,9 +332,12 @@ fn kills() -> u64 {
 /// Whenever a run is killed, the next one goes on, and it ends the same.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_is_killed_is_gone_on_with() -> Result<()> {
-    let cluster = Cluster::new("stage")?;
+    let cluster = Cluster(PlatformOf::new("stage")?);
     for round in 0..kills() {
-        let mut run = cluster.command(&["cluster", "create"]).spawn()?;
+        let command = cluster
+            .ops
+            .command(&["cluster", "create", "--no-kubeconfig"]);
+        let mut run = Command::from(command).kill_on_drop(true).spawn()?;
         // Spread over what a run takes; which moments these are does not matter.
         let moment = Duration::from_millis(150 + 2_900 * round / kills() * 2);
         let ended = tokio::time::timeout(moment, run.wait()).await;
@@ -424,11 +349,12 @@ async fn a_run_that_is_killed_is_gone_on_with() -> Result<()> {
             run_ip(&["link", "delete", "comind-stage"]).await?;
         }
     }
+    ensure!(!cluster.users().exists(), "it was to be left alone");
     cluster.good(&["cluster", "create"]).await?;
     let plan = cluster.run(&["cluster", "create", "--plan"]).await?;
     ensure!(plan.code == 0, "{}", plan.said());
     let pods = cluster
-        .kubectl(&[
+        .ask(&[
             "get",
             "pods",
             "-A",

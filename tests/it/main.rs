@@ -28,6 +28,7 @@ mod names;
 mod ops;
 mod page;
 mod platform;
+mod platform_of;
 mod postgresql;
 mod proxy;
 mod receiver;

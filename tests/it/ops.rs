@@ -18,6 +18,9 @@ use crate::serve::PROGRAM;
 /// A server's first start on a busy machine.
 pub(crate) const START: Duration = Duration::from_secs(120);
 
+/// Whatever is run has ended by then.
+const END: Duration = Duration::from_secs(360);
+
 /// A home with the services of one test. Dropping it stops and removes all of them.
 pub(crate) struct Ops {
     /// Cleans up even if the test is killed. Dropped first: what it needs lies in `dir`.
@@ -100,15 +103,14 @@ impl Ops {
             .number())
     }
 
+    /// Sets one more variable for the program.
+    pub(crate) fn set(&mut self, key: &str, value: &str) {
+        self.env.push((key.to_owned(), value.to_owned()));
+    }
+
     /// Runs the program and waits for its end.
     pub(crate) async fn run(&self, args: &[&str]) -> Result<Done> {
-        let mut command = self.command(args);
-        let ended: Output = tokio::task::spawn_blocking(move || command.output()).await??;
-        Ok(Done {
-            code: ended.status.code().unwrap_or(-1),
-            out: String::from_utf8_lossy(&ended.stdout).into_owned(),
-            err: String::from_utf8_lossy(&ended.stderr).into_owned(),
-        })
+        finish(self.command(args).into()).await
     }
 
     /// Starts the program and does not wait.
@@ -120,7 +122,8 @@ impl Ops {
             .spawn()?)
     }
 
-    fn command(&self, args: &[&str]) -> Command {
+    /// The program with its surroundings, ready to be started.
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(PROGRAM);
         command.args(args).stdin(Stdio::null()).env("NO_COLOR", "1");
         for (key, value) in &self.env {
@@ -172,7 +175,19 @@ impl Ops {
     }
 }
 
-/// The process of a service's row.
+/// Runs a command to its end.
+pub(crate) async fn finish(mut command: tokio::process::Command) -> Result<Done> {
+    command.kill_on_drop(true);
+    let ended = tokio::time::timeout(END, command.output()).await;
+    let ended: Output = ended.context("it did not end")??;
+    Ok(Done {
+        code: ended.status.code().unwrap_or(-1),
+        out: String::from_utf8_lossy(&ended.stdout).into_owned(),
+        err: String::from_utf8_lossy(&ended.stderr).into_owned(),
+    })
+}
+
+/// The process of a row of services or components.
 pub(crate) fn pid(row: &Value) -> Result<rustix::process::Pid> {
     let pid = row["pid"]
         .as_i64()

@@ -10,6 +10,7 @@ use kube::{Client, Config};
 use serde_json::Value;
 
 use crate::cluster::why;
+use crate::fingerprint;
 use crate::plan::step::Change;
 
 /// Who owns the fields that we set.
@@ -42,6 +43,12 @@ pub fn parse(text: &str) -> Result<Vec<Value>> {
         object["metadata"]["labels"][LABEL.0] = LABEL.1.into();
     }
     Ok(all)
+}
+
+/// A manifest with a mark of all that is in it at `@EDITION@`: where a pod carries that, another
+/// configuration starts it anew.
+pub fn with_edition(text: &str) -> String {
+    text.replace("@EDITION@", &fingerprint::of_bytes(text.as_bytes()))
 }
 
 /// What an object is called, for people: `Deployment kube-system/coredns`.

@@ -1,5 +1,7 @@
 //! Whether what was applied works, and if not, why: pod, container, newest warning, last log line.
 
+use std::path::Path;
+
 use anyhow::Result;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{Event, Pod};
@@ -7,49 +9,95 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::api::{ListParams, LogParams};
 use kube::{Api, Client};
 
-use crate::cluster::why;
+use crate::cluster::{objects, why};
 use crate::wait::Look;
 
-/// Whether a deployment has all its pods, of the newest kind and available.
-///
-/// # Errors
-/// When the cluster does not answer.
-pub async fn deployment(client: &Client, namespace: &str, name: &str) -> Result<Look<(), String>> {
-    let deployment: Deployment = Api::namespaced(client.clone(), namespace).get(name).await?;
-    let status = deployment.status.unwrap_or_default();
-    let Some(spec) = deployment.spec else {
-        return Ok(Look::Hopeless(format!("the deployment {name} is empty")));
-    };
-    let wanted = spec.replicas.unwrap_or(1);
-    let current = status.observed_generation == deployment.metadata.generation
-        && status.updated_replicas.unwrap_or(0) == wanted;
-    if current && status.available_replicas.unwrap_or(0) == wanted {
-        return Ok(Look::Done(()));
-    }
-    explained(client, namespace, name, &spec.selector).await
+/// What runs pods: its namespace and its name.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Workload {
+    /// A deployment.
+    Deployment(&'static str, &'static str),
+    /// A stateful set.
+    StatefulSet(&'static str, &'static str),
 }
 
-/// Whether a stateful set has all its pods, of the newest kind and ready.
-///
-/// # Errors
-/// When the cluster does not answer.
-pub async fn stateful_set(
-    client: &Client,
-    namespace: &str,
-    name: &str,
-) -> Result<Look<(), String>> {
-    let set: StatefulSet = Api::namespaced(client.clone(), namespace).get(name).await?;
-    let status = set.status.unwrap_or_default();
-    let Some(spec) = set.spec else {
-        return Ok(Look::Hopeless(format!("the stateful set {name} is empty")));
-    };
-    let wanted = spec.replicas.unwrap_or(1);
-    let current = status.observed_generation == set.metadata.generation
-        && status.updated_replicas.unwrap_or(0) == wanted;
-    if current && status.ready_replicas.unwrap_or(0) == wanted {
-        return Ok(Look::Done(()));
+/// Whether all of these have all their pods, of the newest kind and ready; a cluster that does not
+/// answer may yet.
+pub async fn all(kubeconfig: &Path, workloads: &[Workload]) -> Look<(), String> {
+    if workloads.is_empty() {
+        return Look::Done(());
     }
-    explained(client, namespace, name, &spec.selector).await
+    let look = async {
+        let client = objects::client(kubeconfig).await?;
+        for workload in workloads {
+            match workload.look(&client).await? {
+                Look::Done(()) => {}
+                other => return Ok(other),
+            }
+        }
+        Ok(Look::Done(()))
+    };
+    patient(look.await)
+}
+
+/// What could not be looked at is not there yet.
+pub fn patient(looked: Result<Look<(), String>>) -> Look<(), String> {
+    looked.unwrap_or_else(|error| Look::NotYet(format!("{error:#}")))
+}
+
+/// How far a workload is.
+struct Progress {
+    /// What was asked for last has been seen.
+    current: bool,
+    wanted: i32,
+    updated: i32,
+    ready: i32,
+    selector: LabelSelector,
+}
+
+impl Workload {
+    async fn look(self, client: &Client) -> Result<Look<(), String>> {
+        let (Self::Deployment(namespace, name) | Self::StatefulSet(namespace, name)) = self;
+        let Some(progress) = self.progress(client).await? else {
+            return Ok(Look::Hopeless(format!("{namespace}/{name} is empty")));
+        };
+        if progress.current
+            && progress.updated == progress.wanted
+            && progress.ready == progress.wanted
+        {
+            return Ok(Look::Done(()));
+        }
+        explained(client, namespace, name, &progress.selector).await
+    }
+
+    async fn progress(self, client: &Client) -> Result<Option<Progress>> {
+        Ok(match self {
+            Self::Deployment(namespace, name) => {
+                let found: Deployment =
+                    Api::namespaced(client.clone(), namespace).get(name).await?;
+                let status = found.status.unwrap_or_default();
+                found.spec.map(|spec| Progress {
+                    current: status.observed_generation == found.metadata.generation,
+                    wanted: spec.replicas.unwrap_or(1),
+                    updated: status.updated_replicas.unwrap_or(0),
+                    ready: status.available_replicas.unwrap_or(0),
+                    selector: spec.selector,
+                })
+            }
+            Self::StatefulSet(namespace, name) => {
+                let found: StatefulSet =
+                    Api::namespaced(client.clone(), namespace).get(name).await?;
+                let status = found.status.unwrap_or_default();
+                found.spec.map(|spec| Progress {
+                    current: status.observed_generation == found.metadata.generation,
+                    wanted: spec.replicas.unwrap_or(1),
+                    updated: status.updated_replicas.unwrap_or(0),
+                    ready: status.ready_replicas.unwrap_or(0),
+                    selector: spec.selector,
+                })
+            }
+        })
+    }
 }
 
 /// Why the pods of a workload do not do.

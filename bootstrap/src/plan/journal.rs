@@ -10,7 +10,6 @@ use anyhow::{Context as _, Result};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::plan::step::Change;
 use crate::store;
 
 /// A journal is begun anew when it has grown beyond this, in bytes; the one before is kept.
@@ -94,13 +93,6 @@ impl Journal {
         self.file
             .write_all(line.as_bytes())
             .with_context(|| format!("cannot write the journal {}", self.path.display()))
-    }
-}
-
-impl Change {
-    /// For the journal.
-    pub fn words(changes: &[Self]) -> Vec<String> {
-        changes.iter().map(|change| change.0.clone()).collect()
     }
 }
 

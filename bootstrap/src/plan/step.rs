@@ -8,6 +8,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
 use crate::event::About;
+use crate::plan::graph::Graph;
 use crate::wait::Look;
 
 /// One difference between what is and what is wanted, in words: "make the namespace monitoring".
@@ -19,6 +20,11 @@ impl Change {
     /// In these words.
     pub fn new(words: impl Into<String>) -> Self {
         Self(words.into())
+    }
+
+    /// Those of several.
+    pub fn words(changes: &[Self]) -> Vec<String> {
+        changes.iter().map(|change| change.0.clone()).collect()
     }
 }
 
@@ -54,13 +60,24 @@ pub trait Step: Send + Sync {
     /// With what was tried, what came back, and what to do.
     fn apply(&self, seen: Self::Seen, about: About<'_>) -> impl Future<Output = Result<()>> + Send;
 
-    /// Whether it works, and if not, why. Asked again and again, also when nothing was done.
-    fn ready(&self) -> impl Future<Output = Look<(), String>> + Send;
+    /// Whether it works, and if not, why. Asked again and again, also when nothing was done. By
+    /// default what is there works.
+    fn ready(&self) -> impl Future<Output = Look<(), String>> + Send {
+        std::future::ready(Look::Done(()))
+    }
 
     /// The last lines that it wrote to its logs, for whoever has to find out why it failed.
     fn last_lines(&self) -> Vec<String> {
         Vec::new()
     }
+}
+
+/// What comes when.
+///
+/// # Errors
+/// When the steps do not fit together, which a test would have told.
+pub fn graph(steps: &[Box<dyn Planned>]) -> Result<Graph> {
+    Graph::new(steps.iter().map(|step| (step.id(), step.needs())))
 }
 
 /// A step whose type is forgotten.

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::platform::argocd;
-use crate::services::table::{Look, coloured, plain, trimmed};
+use crate::services::table::{Look, coloured, first_line, plain, trimmed};
 
 /// One of them.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
@@ -134,7 +134,7 @@ pub fn table(all: &[Application], look: Look) -> String {
             coloured(&one.health, health, look),
             Cell::new(short.unwrap_or("-")),
             Cell::new(one.path.as_deref().unwrap_or("-")),
-            Cell::new(message.and_then(|text| text.lines().next()).unwrap_or("-")),
+            Cell::new(first_line(message)),
         ]);
     }
     trimmed(&table)

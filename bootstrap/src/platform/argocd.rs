@@ -1,21 +1,22 @@
 //! Argo CD: its own manifests, made smaller and closer, on images that are made here.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
-use crate::cluster::host::image::Recipe;
+use crate::cluster::applied::Applied;
+use crate::cluster::host::image::{Base, Recipe};
 use crate::cluster::host::images::Images;
 use crate::cluster::host::steps::{BUILT, Known};
-use crate::cluster::{objects, ready};
-use crate::event::About;
-use crate::plan::graph::Id;
-use crate::plan::step::{Change, Planned, Step};
+use crate::cluster::objects;
+use crate::cluster::ready::Workload;
+use crate::plan::step::Planned;
+use crate::platform::logins;
 use crate::programs::Programs;
-use crate::wait::Look;
+use crate::secret::Secret;
 
 /// Where it lives.
 pub const NAMESPACE: &str = "argocd";
@@ -33,12 +34,15 @@ const ROLES: [&str; 6] = [
 /// Its user, as its manifests have it.
 const USER: u64 = 999;
 
-/// The steps: the images, then all that runs on them.
+/// The image of Redis that is made for Argo CD, and serves the platform too.
+pub struct RedisImage(pub String);
+
+/// The steps: the images, then all that runs on them; and which Redis that is.
 ///
 /// # Errors
 /// When a program or a manifest is missing.
-pub fn steps(known: &Arc<Known>) -> Result<Vec<Box<dyn Planned>>> {
-    let (argocd, redis) = recipes(&known.programs)?;
+pub fn steps(known: &Arc<Known>, base: &Base) -> Result<(Vec<Box<dyn Planned>>, RedisImage)> {
+    let (argocd, redis) = recipes(&known.programs, base)?;
     let (image, redis_image) = (argocd.reference()?, redis.reference()?);
     let manifest = known
         .programs
@@ -46,29 +50,25 @@ pub fn steps(known: &Arc<Known>) -> Result<Vec<Box<dyn Planned>>> {
     let text = std::fs::read_to_string(&manifest)
         .with_context(|| format!("cannot read {}", manifest.display()))?;
     let wanted = adapted(objects::parse(&text)?, &image, &redis_image);
-    Ok(vec![
+    let steps: Vec<Box<dyn Planned>> = vec![
         Box::new(Images {
             known: known.clone(),
             id: "argocd-images",
-            recipes: vec![(image, argocd), (redis_image, redis)],
+            recipes: vec![(image, argocd), (redis_image.clone(), redis)],
         }),
-        Box::new(ArgoCd {
+        Box::new(Applied {
+            id: "argocd",
+            needs: &["base", "argocd-images", "dns", "kubelet"],
+            limit: Duration::from_secs(300),
             kubeconfig: known.place.kubeconfig(),
             wanted,
+            works: WORKLOADS.to_vec(),
         }),
-    ])
+    ];
+    Ok((steps, RedisImage(redis_image)))
 }
 
-/// The image of Redis that is made for Argo CD, and serves the platform too.
-///
-/// # Errors
-/// When its parts are missing.
-pub fn redis_image(known: &Known) -> Result<String> {
-    recipes(&known.programs)?.1.reference()
-}
-
-fn recipes(programs: &Programs) -> Result<(Recipe, Recipe)> {
-    let base = programs.file("rootfs/image-base.tar", BUILT)?;
+fn recipes(programs: &Programs, base: &Base) -> Result<(Recipe, Recipe)> {
     let mut files = Vec::new();
     for (to, name) in [
         ("usr/local/bin/argocd", "argocd"),
@@ -107,7 +107,7 @@ fn recipes(programs: &Programs) -> Result<(Recipe, Recipe)> {
     };
     let redis = Recipe {
         name: "redis",
-        base: Some(base),
+        base: Some(base.clone()),
         entrypoint: vec!["/usr/bin/redis-server"],
         user: "999:999",
         ..Recipe::default()
@@ -140,7 +140,6 @@ fn adapted(all: Vec<Value>, image: &str, redis: &str) -> Vec<Value> {
                 adapt_pods(&mut object["spec"]["template"]["spec"], image, redis);
             }
             "ConfigMap" => settings(object),
-            // The server fills it; what is empty must not be taken from it.
             _ => {}
         }
     }
@@ -185,85 +184,30 @@ fn settings(object: &mut Value) {
     }
 }
 
-struct ArgoCd {
-    kubeconfig: PathBuf,
-    wanted: Vec<Value>,
-}
-
-const DEPLOYMENTS: [&str; 4] = [
-    "argocd-redis",
-    "argocd-repo-server",
-    "argocd-server",
-    "argocd-applicationset-controller",
+const WORKLOADS: [Workload; 5] = [
+    Workload::Deployment(NAMESPACE, "argocd-redis"),
+    Workload::Deployment(NAMESPACE, "argocd-repo-server"),
+    Workload::Deployment(NAMESPACE, "argocd-server"),
+    Workload::Deployment(NAMESPACE, "argocd-applicationset-controller"),
+    Workload::StatefulSet(NAMESPACE, "argocd-application-controller"),
 ];
-const CONTROLLER: &str = "argocd-application-controller";
-
-impl ArgoCd {
-    async fn look(&self) -> Result<Look<(), String>> {
-        let client = objects::client(&self.kubeconfig).await?;
-        for name in DEPLOYMENTS {
-            match ready::deployment(&client, NAMESPACE, name).await? {
-                Look::Done(()) => {}
-                other => return Ok(other),
-            }
-        }
-        ready::stateful_set(&client, NAMESPACE, CONTROLLER).await
-    }
-}
-
-impl Step for ArgoCd {
-    type Seen = Vec<objects::Seen>;
-
-    fn id(&self) -> Id {
-        "argocd"
-    }
-
-    fn needs(&self) -> &'static [Id] {
-        &["base", "argocd-images", "dns", "kubelet"]
-    }
-
-    fn limit(&self) -> Duration {
-        Duration::from_secs(300)
-    }
-
-    async fn observe(&self) -> Result<Vec<objects::Seen>> {
-        let client = objects::client(&self.kubeconfig).await?;
-        objects::look(&client, &self.wanted).await
-    }
-
-    fn diff(&self, seen: &Vec<objects::Seen>) -> Vec<Change> {
-        objects::diff(seen)
-    }
-
-    async fn apply(&self, seen: Vec<objects::Seen>, _: About<'_>) -> Result<()> {
-        let client = objects::client(&self.kubeconfig).await?;
-        objects::apply(&client, &seen).await
-    }
-
-    async fn ready(&self) -> Look<(), String> {
-        match self.look().await {
-            Ok(look) => look,
-            Err(error) => Look::NotYet(format!("{error:#}")),
-        }
-    }
-}
 
 /// The administrator's first password, which Argo CD has made.
 ///
 /// # Errors
 /// When it is not there: Argo CD has not started yet, or it was changed and removed.
-pub async fn first_password(kubeconfig: &Path) -> Result<String> {
-    use k8s_openapi::api::core::v1::Secret;
+pub async fn first_password(kubeconfig: &Path) -> Result<Secret> {
     let client = objects::client(kubeconfig).await?;
-    let secret: Secret = kube::Api::namespaced(client, NAMESPACE)
-        .get("argocd-initial-admin-secret")
-        .await
-        .context(
-            "Argo CD's first password is not there; it was changed, or Argo CD has not started yet",
-        )?;
-    let bytes = secret.data.and_then(|mut data| data.remove("password"));
-    let bytes = bytes.context("the secret argocd-initial-admin-secret has no password")?;
-    Ok(String::from_utf8(bytes.0)?)
+    let found = logins::look(
+        &client,
+        NAMESPACE,
+        "argocd-initial-admin-secret",
+        "password",
+    )
+    .await?;
+    found.context(
+        "Argo CD's first password is not there; it was changed, or Argo CD has not started yet",
+    )
 }
 
 #[cfg(test)]

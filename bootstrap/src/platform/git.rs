@@ -9,12 +9,12 @@ use anyhow::Result;
 use serde_json::Value;
 use tokio::net::TcpStream;
 
-use crate::cluster::host::image::Recipe;
+use crate::cluster::host::image::{Base, Recipe};
 use crate::cluster::host::images::Images;
-use crate::cluster::host::steps::{BUILT, Known};
-use crate::cluster::{objects, ready};
+use crate::cluster::host::steps::Known;
+use crate::cluster::objects;
+use crate::cluster::ready::{self, Workload};
 use crate::event::About;
-use crate::fingerprint;
 use crate::plan::graph::Id;
 use crate::plan::step::{Change, Planned, Step};
 use crate::platform::{applications, argocd, logins};
@@ -35,10 +35,10 @@ const LOGIN: &str = "git-login";
 ///
 /// # Errors
 /// When the image's parts are missing.
-pub fn steps(known: &Arc<Known>) -> Result<Vec<Box<dyn Planned>>> {
+pub fn steps(known: &Arc<Known>, base: &Base) -> Result<Vec<Box<dyn Planned>>> {
     let image = Recipe {
         name: "git",
-        base: Some(known.programs.file("rootfs/image-base.tar", BUILT)?),
+        base: Some(base.clone()),
         folders: vec![("srv/git", 999)],
         entrypoint: vec!["/usr/bin/tini", "--"],
         user: "999:999",
@@ -46,7 +46,6 @@ pub fn steps(known: &Arc<Known>) -> Result<Vec<Box<dyn Planned>>> {
     };
     let reference = image.reference()?;
     let text = include_str!("../../manifests/git.yaml").replace("@IMAGE@", &reference);
-    let text = text.replace("@EDITION@", &fingerprint::of_bytes(text.as_bytes()));
     Ok(vec![
         Box::new(Images {
             known: known.clone(),
@@ -56,7 +55,7 @@ pub fn steps(known: &Arc<Known>) -> Result<Vec<Box<dyn Planned>>> {
         Box::new(Git {
             kubeconfig: known.place.kubeconfig(),
             address: (known.place.node(), NODE_PORT).into(),
-            wanted: objects::parse(&text)?,
+            wanted: objects::parse(&objects::with_edition(&text))?,
         }),
     ])
 }
@@ -156,21 +155,15 @@ impl Step for Git {
     }
 
     async fn ready(&self) -> Look<(), String> {
-        let look = async {
-            let client = objects::client(&self.kubeconfig).await?;
-            match ready::deployment(&client, NAMESPACE, "git").await? {
-                Look::Done(()) => {}
-                other => return Ok(other),
-            }
-            // The way to it is laid a moment later.
-            Ok::<_, anyhow::Error>(match TcpStream::connect(self.address).await {
-                Ok(_) => Look::Done(()),
-                Err(error) => Look::NotYet(format!("{}: {error}", self.address)),
-            })
-        };
-        match look.await {
-            Ok(look) => look,
-            Err(error) => Look::NotYet(format!("{error:#}")),
+        let works = [Workload::Deployment(NAMESPACE, "git")];
+        match ready::all(&self.kubeconfig, &works).await {
+            Look::Done(()) => {}
+            other => return other,
+        }
+        // The way to it is laid a moment later.
+        match TcpStream::connect(self.address).await {
+            Ok(_) => Look::Done(()),
+            Err(error) => Look::NotYet(format!("{}: {error}", self.address)),
         }
     }
 }

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use serde_json::Value;
 
 use crate::cluster::host::steps::Known;
-use crate::cluster::objects;
+use crate::cluster::{objects, ready};
 use crate::event::About;
 use crate::plan::graph::Id;
 use crate::plan::step::{Change, Step};
@@ -221,10 +221,7 @@ impl Step for GitOps {
     }
 
     async fn ready(&self) -> Look<(), String> {
-        match self.look().await {
-            Ok(look) => look,
-            Err(error) => Look::NotYet(format!("{error:#}")),
-        }
+        ready::patient(self.look().await)
     }
 }
 

@@ -2,7 +2,6 @@
 
 pub mod applications;
 pub mod argocd;
-pub mod base;
 pub mod git;
 pub mod gitops;
 pub mod logins;

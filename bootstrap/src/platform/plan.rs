@@ -2,16 +2,18 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::cluster::host::steps::{self, Known};
-use crate::plan::graph::Graph;
+use crate::cluster::applied::Applied;
+use crate::cluster::host::image::Base;
+use crate::cluster::host::steps::{self, BUILT, Known};
 use crate::plan::step::Planned;
-use crate::platform::base::Base;
+use crate::platform::argocd::RedisImage;
 use crate::platform::gitops::GitOps;
 use crate::platform::services::ServiceStep;
-use crate::platform::{argocd, git};
+use crate::platform::{argocd, git, rooms};
 use crate::services::session::Session;
 
 /// The steps, in the order in which they are shown.
@@ -25,22 +27,20 @@ pub fn steps(known: &Arc<Known>, session: &Arc<Session>) -> Result<Vec<Box<dyn P
         all.push(Box::new(ServiceStep { session, service }));
     }
     all.extend(steps::all(known)?);
-    all.push(Box::new(Base::new(
-        known.place.env,
-        known.place.kubeconfig(),
-    )));
-    all.extend(argocd::steps(known)?);
-    all.extend(git::steps(known)?);
-    all.push(Box::new(GitOps::new(known, &argocd::redis_image(known)?)?));
+    all.push(Box::new(Applied {
+        id: "base",
+        needs: &["apiserver", "controller-manager"],
+        limit: Duration::from_secs(60),
+        kubeconfig: known.place.kubeconfig(),
+        wanted: rooms::objects(known.place.env),
+        works: Vec::new(),
+    }));
+    let base = Base::read(known.programs.file("rootfs/image-base.tar", BUILT)?)?;
+    let (argocd, RedisImage(redis)) = argocd::steps(known, &base)?;
+    all.extend(argocd);
+    all.extend(git::steps(known, &base)?);
+    all.push(Box::new(GitOps::new(known, &redis)?));
     Ok(all)
-}
-
-/// What comes when.
-///
-/// # Errors
-/// When the steps do not fit together, which a test would have told.
-pub fn graph(steps: &[Box<dyn Planned>]) -> Result<Graph> {
-    Graph::new(steps.iter().map(|step| (step.id(), step.needs())))
 }
 
 /// Where runs are noted.

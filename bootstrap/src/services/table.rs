@@ -34,22 +34,22 @@ pub fn services(rows: &[Row], now: Timestamp, look: Look) -> String {
             Cell::new(&row.runtime),
             Cell::new(process),
             Cell::new(&row.url),
-            Cell::new(
-                row.since
-                    .map_or_else(|| "-".to_owned(), |since| ago(since, now)),
-            ),
+            Cell::new(ago_or_none(row.since, now)),
             Cell::new(row.restarts),
-            Cell::new(
-                row.reason
-                    .as_deref()
-                    .unwrap_or("-")
-                    .lines()
-                    .next()
-                    .unwrap_or("-"),
-            ),
+            Cell::new(first_line(row.reason.as_deref())),
         ]);
     }
     trimmed(&table)
+}
+
+/// As [`ago`]; a dash where nothing is known.
+pub fn ago_or_none(since: Option<Timestamp>, now: Timestamp) -> String {
+    since.map_or_else(|| "-".to_owned(), |since| ago(since, now))
+}
+
+/// As much of a text as fits into a cell; a dash where there is none.
+pub fn first_line(text: Option<&str>) -> &str {
+    text.and_then(|text| text.lines().next()).unwrap_or("-")
 }
 
 /// A table without lines, as wide as `look` allows.

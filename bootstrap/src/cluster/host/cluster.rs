@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::cluster::host::command::run;
 use crate::cluster::host::components::Component;
+use crate::cluster::host::groups;
 use crate::cluster::host::leftovers;
 use crate::cluster::host::network;
 use crate::cluster::host::place::Place;
@@ -18,7 +19,7 @@ use crate::cluster::host::steps::{self, Known};
 use crate::cluster::kubeconfig;
 use crate::event::{About, Level, Report, say};
 use crate::plan::graph::{Graph, Part};
-use crate::plan::step::Planned;
+use crate::plan::step::{Planned, graph};
 use crate::store;
 use crate::supervise::control;
 use crate::supervise::logs;
@@ -57,8 +58,7 @@ impl HostCluster {
     /// When a program is missing.
     pub fn plan(&self, part: &Part) -> Result<(Graph, Vec<Box<dyn Planned>>)> {
         let steps = steps::all(&self.known)?;
-        let graph = Graph::new(steps.iter().map(|step| (step.id(), step.needs())))?;
-        Ok((graph.part(part)?, steps))
+        Ok((graph(&steps)?.part(part)?, steps))
     }
 
     /// Where runs are noted.
@@ -166,7 +166,7 @@ impl HostCluster {
             );
         }
         network::remove(place).await?;
-        leftovers::remove_groups(place)?;
+        groups::remove(place)?;
         for component in Component::ALL {
             store::remove(&self.run_dir(component))?;
             for log in logs::files(&place.home.log(&place.unit(component.name()))) {

@@ -241,8 +241,7 @@ impl Maker<'_> {
         let kubeconfig = self.kubeconfig("kubelet")?;
         let config = configs::kubelet(self.place);
         let file = self.config("kubelet.json", &config)?;
-        let servers = store::read(Path::new("/etc/resolv.conf"))?.unwrap_or_default();
-        self.config("resolv.conf", &configs::resolv_conf(&servers))?;
+        self.config("resolv.conf", &name_servers()?)?;
         let mut unit = self.plain(Component::Kubelet, self.programs.find("kubelet", BUILT)?)?;
         unit.args = flags(&[
             ("config", text(&file)),
@@ -325,6 +324,15 @@ impl Maker<'_> {
             network: Some(self.place.namespace()),
         })
     }
+}
+
+/// The name servers of this machine that pods can reach, as a `resolv.conf`.
+///
+/// # Errors
+/// When this machine's own cannot be read.
+pub fn name_servers() -> Result<String> {
+    let own = store::read(Path::new("/etc/resolv.conf"))?.unwrap_or_default();
+    Ok(configs::resolv_conf(&own))
 }
 
 fn flags(all: &[(&str, String)]) -> Vec<String> {

@@ -12,13 +12,31 @@ use tar::{Builder, EntryType, Header};
 
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// A root file system that several images have below their own layer: read once for all of them.
+#[derive(Clone, Debug)]
+pub struct Base {
+    archive: PathBuf,
+    digest: String,
+}
+
+impl Base {
+    /// The one in this archive.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn read(archive: PathBuf) -> Result<Self> {
+        let digest = digest_of(&archive)?;
+        Ok(Self { archive, digest })
+    }
+}
+
 /// What goes into an image.
 #[derive(Clone, Debug, Default)]
 pub struct Recipe {
     /// Its name.
     pub name: &'static str,
-    /// The archive of a root file system below our layer.
-    pub base: Option<PathBuf>,
+    /// The root file system below our layer.
+    pub base: Option<Base>,
     /// Folders that must be there, and whose they are.
     pub folders: Vec<(&'static str, u64)>,
     /// Small files: where they go, and what is in them.
@@ -40,17 +58,17 @@ impl Recipe {
     /// When a file cannot be read.
     pub fn reference(&self) -> Result<String> {
         let mut digest = Context::new(&SHA256);
+        let base = self.base.as_ref().map(|base| &base.digest);
         let small = (
             &self.links,
             &self.entrypoint,
             self.user,
             &self.folders,
             &self.texts,
+            base,
         );
         digest.update(format!("{small:?}").as_bytes());
-        let files = self.files.iter().map(|(to, from)| (*to, from));
-        let base = self.base.iter().map(|base| ("base", base));
-        for (to, from) in files.chain(base) {
+        for (to, from) in &self.files {
             digest.update(to.as_bytes());
             add(&mut digest, from)?;
         }
@@ -72,16 +90,14 @@ impl Recipe {
 
     fn archive(&self, reference: &str, to: &Path, layer_file: &Path) -> Result<()> {
         self.layer(layer_file)?;
-        let layers: Vec<&Path> = self
-            .base
-            .as_deref()
+        let base = self.base.as_ref();
+        let base = base.map(|base| (base.archive.as_path(), base.digest.clone()));
+        let own = (layer_file, digest_of(layer_file)?);
+        let (layers, digests): (Vec<&Path>, Vec<String>) = base
             .into_iter()
-            .chain([layer_file])
-            .collect();
-        let digests = layers
-            .iter()
-            .map(|layer| Ok(format!("sha256:{}", digest_of(layer)?)))
-            .collect::<Result<Vec<_>>>()?;
+            .chain([own])
+            .map(|(layer, digest)| (layer, format!("sha256:{digest}")))
+            .unzip();
         let names: Vec<String> = (0..layers.len())
             .map(|at| format!("layer-{at}.tar"))
             .collect();

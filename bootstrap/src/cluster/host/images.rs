@@ -11,7 +11,6 @@ use crate::cluster::host::steps::Known;
 use crate::event::{About, Level};
 use crate::plan::graph::Id;
 use crate::plan::step::{Change, Step};
-use crate::wait::Look;
 
 /// Images that are made here, in the cluster's own store.
 pub struct Images {
@@ -86,9 +85,5 @@ impl Step for Images {
             std::fs::remove_file(&archive)?;
         }
         Ok(())
-    }
-
-    async fn ready(&self) -> Look<(), String> {
-        Look::Done(())
     }
 }

@@ -5,6 +5,7 @@ pub mod cluster;
 pub mod command;
 pub mod components;
 pub mod configs;
+pub mod groups;
 pub mod image;
 pub mod images;
 pub mod leftovers;

@@ -8,18 +8,20 @@ use anyhow::Result;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::cluster::applied::Applied;
 use crate::cluster::host::certificates;
 use crate::cluster::host::command::run;
-use crate::cluster::host::components::{Component, Maker};
+use crate::cluster::host::components::{self, Component, Maker};
 use crate::cluster::host::configs;
+use crate::cluster::host::groups;
 use crate::cluster::host::image::Recipe;
 use crate::cluster::host::images::Images;
 use crate::cluster::host::network;
 use crate::cluster::host::place::Place;
 use crate::cluster::host::stale;
-use crate::cluster::{kubeconfig, objects, ready, why};
+use crate::cluster::ready::Workload;
+use crate::cluster::{kubeconfig, objects, why};
 use crate::event::About;
-use crate::fingerprint;
 use crate::plan::graph::Id;
 use crate::plan::step::{Change, Planned, Step};
 use crate::programs::Programs;
@@ -51,7 +53,6 @@ pub fn all(known: &Arc<Known>) -> Result<Vec<Box<dyn Planned>>> {
     let coredns = Recipe {
         name: "coredns",
         files: vec![("bin/coredns", programs.find("coredns", BUILT)?)],
-        links: Vec::new(),
         entrypoint: vec!["/bin/coredns"],
         user: "65532:65532",
         ..Recipe::default()
@@ -62,7 +63,6 @@ pub fn all(known: &Arc<Known>) -> Result<Vec<Box<dyn Planned>>> {
             "bin/local-path-provisioner",
             programs.find("local-path-provisioner", BUILT)?,
         )],
-        links: Vec::new(),
         entrypoint: vec!["/bin/local-path-provisioner"],
         user: "65532:65532",
         ..Recipe::default()
@@ -80,17 +80,25 @@ pub fn all(known: &Arc<Known>) -> Result<Vec<Box<dyn Planned>>> {
             needs,
         })
     };
-    let servers = crate::store::read(std::path::Path::new("/etc/resolv.conf"))?.unwrap_or_default();
+    let addon = |id, text: &str, deployment| -> Result<Box<dyn Planned>> {
+        Ok(Box::new(Applied {
+            id,
+            needs: &["kubelet", "kube-proxy", "controller-manager", "scheduler"],
+            limit: Duration::from_secs(120),
+            kubeconfig: known.place.kubeconfig(),
+            wanted: objects::parse(text)?,
+            works: vec![Workload::Deployment("kube-system", deployment)],
+        }))
+    };
     // Without a name server that pods can reach there is nobody to pass questions on to.
-    let forward = match configs::resolv_conf(&servers).is_empty() {
+    let forward = match components::name_servers()?.is_empty() {
         true => "",
         false => "forward . /etc/resolv.conf",
     };
     let dns = include_str!("../../../manifests/coredns.yaml")
         .replace("@IMAGE@", &dns_image)
         .replace("@FORWARD@", forward);
-    // Another configuration starts it anew.
-    let dns = dns.replace("@EDITION@", &fingerprint::of_bytes(dns.as_bytes()));
+    let dns = objects::with_edition(&dns);
     let volumes = include_str!("../../../manifests/local-path.yaml")
         .replace("@IMAGE@", &volumes_image)
         .replace("@HELPER@", &sandbox_image)
@@ -118,18 +126,8 @@ pub fn all(known: &Arc<Known>) -> Result<Vec<Box<dyn Planned>>> {
         process(Component::Scheduler, &["apiserver"]),
         process(Component::Kubelet, &["apiserver", "images"]),
         process(Component::KubeProxy, &["apiserver"]),
-        Box::new(Addon {
-            known: known.clone(),
-            id: "dns",
-            objects: objects::parse(&dns)?,
-            deployment: ("kube-system", "coredns"),
-        }),
-        Box::new(Addon {
-            known: known.clone(),
-            id: "volumes",
-            objects: objects::parse(&volumes)?,
-            deployment: ("kube-system", "local-path-provisioner"),
-        }),
+        addon("dns", &dns, "coredns")?,
+        addon("volumes", &volumes, "local-path-provisioner")?,
     ])
 }
 
@@ -185,10 +183,6 @@ impl Step for Network {
         }
         network::make(&self.0.place, &seen).await
     }
-
-    async fn ready(&self) -> Look<(), String> {
-        Look::Done(())
-    }
 }
 
 struct Certificates(Arc<Known>);
@@ -214,10 +208,6 @@ impl Step for Certificates {
 
     async fn apply(&self, seen: certificates::Seen, _: About<'_>) -> Result<()> {
         certificates::make(&self.0.place, &seen)
-    }
-
-    async fn ready(&self) -> Look<(), String> {
-        Look::Done(())
     }
 }
 
@@ -319,7 +309,7 @@ impl Step for Process {
 
     async fn apply(&self, _: Standing, _: About<'_>) -> Result<()> {
         if self.component == Component::Kubelet {
-            make_cgroup(&self.known.place)?;
+            groups::make(&self.known.place)?;
         }
         control::start(&self.unit(true)?, &self.known.launcher)
             .await
@@ -353,33 +343,6 @@ impl Step for Process {
         let log = self.known.place.home.log(&self.name());
         logs::tail(&log, 5).unwrap_or_default()
     }
-}
-
-/// The kubelet wants its own group to exist, in each hierarchy where there are several.
-fn make_cgroup(place: &Place) -> Result<()> {
-    let root = std::path::Path::new("/sys/fs/cgroup");
-    let several = !root.join("cgroup.controllers").exists();
-    let hierarchies: Vec<PathBuf> = match several {
-        false => vec![root.to_owned()],
-        true => std::fs::read_dir(root)?
-            .flatten()
-            .map(|entry| entry.path())
-            .filter(|path| path.is_dir())
-            .collect(),
-    };
-    for hierarchy in hierarchies {
-        let group = hierarchy.join(place.name());
-        if !group.exists() {
-            std::fs::create_dir(&group)?;
-        }
-        if several && hierarchy.ends_with("cpuset") {
-            // A new group has no processors until it is told, and then nothing may run in it.
-            for file in ["cpuset.cpus", "cpuset.mems"] {
-                std::fs::write(group.join(file), std::fs::read(hierarchy.join(file))?)?;
-            }
-        }
-    }
-    Ok(())
 }
 
 /// The cluster in the user's own kubeconfig.
@@ -455,62 +418,5 @@ impl Step for Kubeconfig {
             kubeconfig::merge_into(file, &ours, &self.note())?;
         }
         Ok(())
-    }
-
-    async fn ready(&self) -> Look<(), String> {
-        Look::Done(())
-    }
-}
-
-/// Objects that every cluster has, and the deployment that has to work then.
-struct Addon {
-    known: Arc<Known>,
-    id: Id,
-    objects: Vec<Value>,
-    deployment: (&'static str, &'static str),
-}
-
-impl Addon {
-    async fn look(&self) -> Result<Look<(), String>> {
-        let (namespace, name) = self.deployment;
-        let client = objects::client(&self.known.place.kubeconfig()).await?;
-        ready::deployment(&client, namespace, name).await
-    }
-}
-
-impl Step for Addon {
-    type Seen = Vec<objects::Seen>;
-
-    fn id(&self) -> Id {
-        self.id
-    }
-
-    fn needs(&self) -> &'static [Id] {
-        &["kubelet", "kube-proxy", "controller-manager", "scheduler"]
-    }
-
-    fn limit(&self) -> Duration {
-        Duration::from_secs(120)
-    }
-
-    async fn observe(&self) -> Result<Vec<objects::Seen>> {
-        let client = objects::client(&self.known.place.kubeconfig()).await?;
-        objects::look(&client, &self.objects).await
-    }
-
-    fn diff(&self, seen: &Vec<objects::Seen>) -> Vec<Change> {
-        objects::diff(seen)
-    }
-
-    async fn apply(&self, seen: Vec<objects::Seen>, _: About<'_>) -> Result<()> {
-        let client = objects::client(&self.known.place.kubeconfig()).await?;
-        objects::apply(&client, &seen).await
-    }
-
-    async fn ready(&self) -> Look<(), String> {
-        match self.look().await {
-            Ok(look) => look,
-            Err(error) => Look::NotYet(format!("{error:#}")),
-        }
     }
 }

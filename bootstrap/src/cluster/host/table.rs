@@ -4,7 +4,7 @@ use comfy_table::{Cell, Color};
 use jiff::Timestamp;
 
 use crate::cluster::host::cluster::Row;
-use crate::services::table::{Look, ago, coloured, plain, trimmed};
+use crate::services::table::{Look, ago_or_none, coloured, first_line, plain, trimmed};
 
 /// The table.
 pub fn components(rows: &[Row], now: Timestamp, look: Look) -> String {
@@ -30,17 +30,9 @@ pub fn components(rows: &[Row], now: Timestamp, look: Look) -> String {
                 row.pid
                     .map_or_else(|| "-".to_owned(), |pid| format!("pid {pid}")),
             ),
-            Cell::new(
-                row.since
-                    .map_or_else(|| "-".to_owned(), |since| ago(since, now)),
-            ),
+            Cell::new(ago_or_none(row.since, now)),
             Cell::new(row.restarts),
-            Cell::new(
-                row.reason
-                    .as_deref()
-                    .and_then(|why| why.lines().next())
-                    .unwrap_or("-"),
-            ),
+            Cell::new(first_line(row.reason.as_deref())),
         ]);
     }
     trimmed(&table)
