@@ -52,9 +52,11 @@ services-logs: ready ## Their logs
 services-clean: ready ## Remove them and their data; asks first
 	@$(OPS) services clean $(ARGS)
 
-.PHONY: bootstrap destroy cleanup check-plan argo-login argo-apps gitops-status
+.PHONY: bootstrap check-deps destroy cleanup check-plan argo-login argo-apps gitops-status
 bootstrap: setup-cluster ready ## From nothing to a platform: services, cluster, Argo CD, GitOps (root); PROFILE=local ENV=dev
 	@$(OPS) bootstrap $(ARGS)
+check-deps: build ## What this machine lacks for bootstrap, and what to do; ARGS=--fix
+	@$(OPS) doctor $(ARGS)
 check-plan: setup-cluster ready ## What bootstrap would do; exit 2 if that is anything
 	@$(OPS) bootstrap --plan $(ARGS)
 destroy cleanup: build ## Take down what bootstrap has made; asks first; ARGS=--volumes for the data too

@@ -5,10 +5,13 @@ use std::sync::Arc;
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use comind_bootstrap::cluster::host::cluster::HostCluster;
-use comind_bootstrap::event::{Level, say};
+use comind_bootstrap::cluster::host::place::Place;
+use comind_bootstrap::event::{Level, now, say};
 use comind_bootstrap::plan::step::graph;
-use comind_bootstrap::platform::plan;
+use comind_bootstrap::platform::{hosts, plan, watching};
 use comind_bootstrap::services::session::Session;
+use comind_bootstrap::watch::table;
+use serde_json::json;
 
 use crate::cluster::known;
 use crate::output::Output;
@@ -54,7 +57,7 @@ impl Bootstrap {
             bail!("{lack}");
         }
         let session = Arc::new(Session::open(self.services.request(home)?).await?);
-        let steps = plan::steps(&known, &session)?;
+        let steps = plan::steps(&known, &session, std::env::current_exe()?)?;
         let graph = graph(&steps)?.part(&self.wishes.part())?;
         if self.wishes.plan {
             return planned::show(&graph, &steps, out).await;
@@ -75,7 +78,22 @@ impl Bootstrap {
         let journal = plan::journal(&known);
         let outcome = planned::carry_out(&graph, &steps, &journal, "platform", out).await?;
         show(&session, out).await?;
+        if graph.sorted().contains(&"watching") {
+            show_platform(&known.place, out).await?;
+        }
         planned::tell(&known.place, &outcome, out)?;
         Ok(Ended::Well)
     }
+}
+
+/// What the collector in the cluster sees, and where everything is.
+async fn show_platform(place: &Place, out: &Output) -> Result<()> {
+    let state = watching::state(&place.kubeconfig()).await?;
+    let pages = hosts::pages(place.env);
+    let text = format!(
+        "\n{}\n{}\nPasswords: comind-ops gitops login\n",
+        table::brief(&state, now(), out.look()),
+        hosts::table(&pages, out.look())
+    );
+    out.answer(&text, &json!({ "state": state, "pages": pages }))
 }

@@ -7,7 +7,7 @@ use comind_bootstrap::cluster::objects;
 use comind_bootstrap::event::{Level, say};
 use comind_bootstrap::platform::applications::{self, Application};
 use comind_bootstrap::platform::repository::{self, Repository};
-use comind_bootstrap::platform::{argocd, git, rollback};
+use comind_bootstrap::platform::{argocd, git, logins, rollback};
 use comind_bootstrap::secret::Secret;
 use serde_json::json;
 
@@ -65,14 +65,19 @@ impl Gitops {
                 let url = repository::url(place.node());
                 let admin = argocd::first_password(&place.kubeconfig()).await?;
                 let admin = admin.expose();
+                let services = format!("platform-{}", self.env.env.name());
+                let minio = logins::look(&client, &services, "minio-auth", "secret_key").await?;
+                let minio = minio.context("MinIO has no login yet")?;
+                let (user, minio) = (logins::MINIO_USER, minio.expose());
                 let text = format!(
-                    "repository  {url}\n  user      {}\n  password  {}\nArgo CD\n  user      admin\n  password  {admin}\n",
+                    "repository  {url}\n  user      {}\n  password  {}\nArgo CD\n  user      admin\n  password  {admin}\nMinIO\n  user      {user}\n  password  {minio}\n",
                     git::USER,
                     repository.expose()
                 );
                 let value = json!({
                     "repository": { "url": url, "user": git::USER, "password": repository.expose() },
                     "argocd": { "user": "admin", "password": admin },
+                    "minio": { "user": user, "password": minio },
                 });
                 out.answer(&text, &value)?;
             }

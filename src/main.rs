@@ -5,6 +5,7 @@ mod cluster;
 mod completions;
 mod config;
 mod destroy;
+mod doctor;
 mod down;
 mod exit;
 mod gitops;
@@ -85,6 +86,8 @@ enum Command {
     Bootstrap(bootstrap::Bootstrap),
     /// Take down what `bootstrap` has made
     Destroy(destroy::Destroy),
+    /// What this machine lacks for `bootstrap`, and what to do; exit 1 on a problem
+    Doctor(doctor::Doctor),
     /// The platform's repository and what comes of it: status, logins, history, rollback
     Gitops(gitops::Gitops),
     /// A Kubernetes cluster of plain processes on this machine
@@ -172,6 +175,7 @@ async fn dispatch(cli: Cli, out: &Output, traced: bool) -> Result<ExitCode> {
         }
         Command::Gitops(gitops) => return Ok(gitops.run(&cli.home, out).await?.into()),
         Command::Destroy(destroy) => destroy.run(&cli.home, out).await?,
+        Command::Doctor(doctor) => return Ok(doctor.run(&cli.home, out).await?.into()),
         Command::Serve(serve) => serve.run(traced).await?,
         Command::Tls(tls) => tls.run(out)?,
         Command::Probe(probe) => return Ok(verdict(probe.run(out).await?)),

@@ -5,6 +5,7 @@
 
 pub mod cause;
 pub mod cluster;
+pub mod doctor;
 pub mod event;
 pub mod fingerprint;
 pub mod home;

@@ -14,6 +14,7 @@ use crate::ops::{START, finish};
 use crate::platform_of::PlatformOf;
 
 const GIT: Tool = Tool::debian("git", "git");
+const CURL: Tool = Tool::debian("curl", "curl");
 
 const BOOTSTRAP: &[&str] = &["bootstrap"];
 
@@ -76,6 +77,7 @@ async fn from_nothing_to_gitops_and_back() -> Result<()> {
     ensure!(platform.writes()? == before, "it wrote something");
 
     namespaces_are_closed(&platform).await?;
+    it_watches_itself(&platform).await?;
     a_push_is_followed(&platform).await?;
     what_is_wrong_is_said(&platform).await?;
 
@@ -128,12 +130,68 @@ async fn namespaces_are_closed(platform: &PlatformOf) -> Result<()> {
     Ok(())
 }
 
+/// A page behind the ingress, by its name; every environment has a port of its own.
+async fn page(name: &str, path: &str) -> Result<String> {
+    let mut command = Command::new(CURL.find()?);
+    command.args(["--silent", "--show-error", "--fail", "--max-time", "10"]);
+    command.arg(format!("http://{name}.localhost:8084{path}"));
+    let done = finish(command).await?;
+    ensure!(done.code == 0, "{name}{path}: {}", done.said());
+    Ok(done.out)
+}
+
+/// The collector in the cluster sees the platform's services and this machine's, tells Alertmanager,
+/// and is asked by Prometheus; all of it behind the ingress.
+async fn it_watches_itself(platform: &PlatformOf) -> Result<()> {
+    let health = async |target: &str| -> Result<String> {
+        let state: Value = serde_json::from_str(&page("comind", "/api/v1/state").await?)?;
+        let mut all = state["targets"].as_array().into_iter().flatten();
+        let one = all.find(|one| one["name"] == target);
+        let one = one.with_context(|| format!("{target} is not watched: {state}"))?;
+        Ok(one["health"].as_str().unwrap_or_default().to_owned())
+    };
+    for target in [
+        "postgresql",
+        "minio",
+        "redis",
+        "host-postgresql",
+        "argocd/redis",
+        "git",
+    ] {
+        ensure!(health(target).await? == "up", "{target}");
+    }
+    for (name, path, says) in [
+        ("argocd", "/", "Argo CD"),
+        ("minio", "/", "MinIO"),
+        ("prometheus", "/api/v1/rules", "RequiredServiceDown"),
+    ] {
+        let answer = page(name, path).await?;
+        ensure!(answer.contains(says), "{name}{path}: {answer}");
+    }
+    platform.ops.good(&["services", "stop", "redis"]).await?;
+    wait_for("the outage, and the alert of it", START, async || {
+        ensure!(health("host-redis").await? == "down");
+        let alerts = page("alertmanager", "/api/v2/alerts").await?;
+        ensure!(alerts.contains("host-redis"), "{alerts}");
+        let seen = page("prometheus", "/api/v1/query?query=comind_target_up==0").await?;
+        ensure!(seen.contains("host-redis"), "{seen}");
+        Ok(())
+    })
+    .await?;
+    platform.ops.good(&["services", "start", "redis"]).await?;
+    wait_for("its end", START, async || {
+        ensure!(health("host-redis").await? == "up");
+        Ok(())
+    })
+    .await
+}
+
 /// A commit counts a moment after it was pushed, and is taken back as quickly; what somebody deletes
 /// comes back; without a login there is nothing, and history is not rewritten.
 async fn a_push_is_followed(platform: &PlatformOf) -> Result<()> {
     let status = platform.ops.good(&["gitops", "status"]).await?;
     ensure!(
-        status.out.matches("Healthy").count() == 2,
+        status.out.matches("Healthy").count() == 8,
         "{}",
         status.said()
     );

@@ -14,6 +14,7 @@ mod discovery;
 mod disk;
 mod dns;
 mod docker;
+mod doctor;
 mod elasticmq;
 mod events;
 mod faults;

@@ -26,7 +26,7 @@ pub struct Applied {
     /// The objects.
     pub wanted: Vec<Value>,
     /// What has to work then.
-    pub works: Vec<Workload>,
+    pub works: Vec<Workload<'static>>,
 }
 
 impl Step for Applied {

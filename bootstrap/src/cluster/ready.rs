@@ -14,30 +14,35 @@ use crate::wait::Look;
 
 /// What runs pods: its namespace and its name.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Workload {
+pub enum Workload<'a> {
     /// A deployment.
-    Deployment(&'static str, &'static str),
+    Deployment(&'a str, &'a str),
     /// A stateful set.
-    StatefulSet(&'static str, &'static str),
+    StatefulSet(&'a str, &'a str),
 }
 
 /// Whether all of these have all their pods, of the newest kind and ready; a cluster that does not
 /// answer may yet.
-pub async fn all(kubeconfig: &Path, workloads: &[Workload]) -> Look<(), String> {
+pub async fn all(kubeconfig: &Path, workloads: &[Workload<'_>]) -> Look<(), String> {
     if workloads.is_empty() {
         return Look::Done(());
     }
-    let look = async {
-        let client = objects::client(kubeconfig).await?;
-        for workload in workloads {
-            match workload.look(&client).await? {
-                Look::Done(()) => {}
-                other => return Ok(other),
-            }
-        }
-        Ok(Look::Done(()))
-    };
+    let look = async { each(&objects::client(kubeconfig).await?, workloads).await };
     patient(look.await)
+}
+
+/// The same, with a client, and with what the cluster answers when it does not.
+///
+/// # Errors
+/// When it does not answer, or one of them is not there.
+pub async fn each(client: &Client, workloads: &[Workload<'_>]) -> Result<Look<(), String>> {
+    for workload in workloads {
+        match workload.look(client).await? {
+            Look::Done(()) => {}
+            other => return Ok(other),
+        }
+    }
+    Ok(Look::Done(()))
 }
 
 /// What could not be looked at is not there yet.
@@ -55,7 +60,7 @@ struct Progress {
     selector: LabelSelector,
 }
 
-impl Workload {
+impl Workload<'_> {
     async fn look(self, client: &Client) -> Result<Look<(), String>> {
         let (Self::Deployment(namespace, name) | Self::StatefulSet(namespace, name)) = self;
         let Some(progress) = self.progress(client).await? else {

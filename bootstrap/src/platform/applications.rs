@@ -8,8 +8,10 @@ use kube::{Api, Client};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::cluster::ready::{self, Workload};
 use crate::platform::argocd;
-use crate::services::table::{Look, coloured, first_line, plain, trimmed};
+use crate::services::table::{Look as Style, coloured, first_line, plain, trimmed};
+use crate::wait::Look;
 
 /// One of them.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
@@ -28,6 +30,17 @@ pub struct Application {
     pub message: Option<String>,
     /// What it was made from before, the newest last.
     pub history: Vec<String>,
+    /// What of it runs pods.
+    #[serde(skip)]
+    runs: Vec<Runs>,
+}
+
+/// Something that runs pods: its kind, namespace and name.
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Runs {
+    kind: String,
+    namespace: String,
+    name: String,
 }
 
 fn api(client: &Client) -> Api<DynamicObject> {
@@ -83,7 +96,21 @@ fn read(object: &Value) -> Application {
             .or_else(|| text(&status["operationState"]["message"]))
             .or_else(|| text(&status["health"]["message"])),
         history: history.filter_map(|one| text(&one["revision"])).collect(),
+        runs: runs(status),
     }
+}
+
+fn runs(status: &Value) -> Vec<Runs> {
+    let all = status["resources"].as_array().into_iter().flatten();
+    let runs = all.filter(|one| one["group"] == "apps").map(|one| {
+        let text = |key: &str| one[key].as_str().unwrap_or_default().to_owned();
+        Runs {
+            kind: text("kind"),
+            namespace: text("namespace"),
+            name: text("name"),
+        }
+    });
+    runs.collect()
 }
 
 impl Application {
@@ -100,10 +127,40 @@ impl Application {
         } = self;
         (!self.is_well()).then(|| format!("application {name} is {sync} and {health}: {why}"))
     }
+
+    /// Whether all is well, and if not, why: where Argo CD only says that it is not ready, by its pods.
+    ///
+    /// # Errors
+    /// When the cluster does not answer.
+    pub async fn look(&self, client: &Client) -> Result<Look<(), String>> {
+        let Some(complaint) = self.complaint() else {
+            return Ok(Look::Done(()));
+        };
+        if self.sync != "Synced" {
+            return Ok(Look::NotYet(complaint));
+        }
+        let runs: Vec<Workload<'_>> = self.runs.iter().filter_map(Runs::workload).collect();
+        let name = &self.name;
+        Ok(match ready::each(client, &runs).await? {
+            Look::Done(()) => Look::NotYet(complaint),
+            Look::NotYet(why) => Look::NotYet(format!("application {name}: {why}")),
+            Look::Hopeless(why) => Look::Hopeless(format!("application {name}: {why}")),
+        })
+    }
+}
+
+impl Runs {
+    fn workload(&self) -> Option<Workload<'_>> {
+        match self.kind.as_str() {
+            "Deployment" => Some(Workload::Deployment(&self.namespace, &self.name)),
+            "StatefulSet" => Some(Workload::StatefulSet(&self.namespace, &self.name)),
+            _ => None,
+        }
+    }
 }
 
 /// For people.
-pub fn table(all: &[Application], look: Look) -> String {
+pub fn table(all: &[Application], look: Style) -> String {
     let mut table = plain(look);
     table.set_header([
         "APPLICATION",

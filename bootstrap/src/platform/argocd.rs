@@ -8,111 +8,56 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
 use crate::cluster::applied::Applied;
-use crate::cluster::host::image::{Base, Recipe};
-use crate::cluster::host::images::Images;
 use crate::cluster::host::steps::{BUILT, Known};
-use crate::cluster::objects;
+use crate::cluster::objects::{self, LABEL};
 use crate::cluster::ready::Workload;
 use crate::plan::step::Planned;
+use crate::platform::hosts::hosts;
+use crate::platform::images::Images;
 use crate::platform::logins;
-use crate::programs::Programs;
 use crate::secret::Secret;
 
 /// Where it lives.
 pub const NAMESPACE: &str = "argocd";
 /// What is left out: a second way to log in, and messages, which our collector sends.
 const WITHOUT: [&str; 2] = ["argocd-dex-server", "argocd-notifications"];
-/// The links that choose a role of the one program.
-const ROLES: [&str; 6] = [
-    "argocd-application-controller",
-    "argocd-applicationset-controller",
-    "argocd-cmp-server",
-    "argocd-k8s-auth",
-    "argocd-repo-server",
-    "argocd-server",
-];
-/// Its user, as its manifests have it.
-const USER: u64 = 999;
-
-/// The image of Redis that is made for Argo CD, and serves the platform too.
-pub struct RedisImage(pub String);
-
-/// The steps: the images, then all that runs on them; and which Redis that is.
+/// The step that runs it on these images.
 ///
 /// # Errors
-/// When a program or a manifest is missing.
-pub fn steps(known: &Arc<Known>, base: &Base) -> Result<(Vec<Box<dyn Planned>>, RedisImage)> {
-    let (argocd, redis) = recipes(&known.programs, base)?;
-    let (image, redis_image) = (argocd.reference()?, redis.reference()?);
+/// When its manifest is missing.
+pub fn step(known: &Arc<Known>, images: &Images) -> Result<Box<dyn Planned>> {
     let manifest = known
         .programs
         .file("argocd-manifests/install.yaml", BUILT)?;
     let text = std::fs::read_to_string(&manifest)
         .with_context(|| format!("cannot read {}", manifest.display()))?;
-    let wanted = adapted(objects::parse(&text)?, &image, &redis_image);
-    let steps: Vec<Box<dyn Planned>> = vec![
-        Box::new(Images {
-            known: known.clone(),
-            id: "argocd-images",
-            recipes: vec![(image, argocd), (redis_image.clone(), redis)],
-        }),
-        Box::new(Applied {
-            id: "argocd",
-            needs: &["base", "argocd-images", "dns", "kubelet"],
-            limit: Duration::from_secs(300),
-            kubeconfig: known.place.kubeconfig(),
-            wanted,
-            works: WORKLOADS.to_vec(),
-        }),
-    ];
-    Ok((steps, RedisImage(redis_image)))
+    let mut wanted = adapted(objects::parse(&text)?, &images.argocd, &images.redis);
+    wanted.push(page());
+    Ok(Box::new(Applied {
+        id: "argocd",
+        needs: &["base", "first-images", "dns", "kubelet"],
+        limit: Duration::from_secs(300),
+        kubeconfig: known.place.kubeconfig(),
+        wanted,
+        works: WORKLOADS.to_vec(),
+    }))
 }
 
-fn recipes(programs: &Programs, base: &Base) -> Result<(Recipe, Recipe)> {
-    let mut files = Vec::new();
-    for (to, name) in [
-        ("usr/local/bin/argocd", "argocd"),
-        ("usr/local/bin/helm", "helm"),
-        ("usr/local/bin/kustomize", "kustomize"),
-    ] {
-        files.push((to, programs.find(name, BUILT)?));
-    }
-    let argocd = Recipe {
-        name: "argocd",
-        base: Some(base.clone()),
-        folders: [
-            "home/argocd",
-            "app",
-            "app/config",
-            "app/config/ssh",
-            "app/config/tls",
-            "app/config/gpg",
-            "app/config/gpg/source",
-            "app/config/gpg/keys",
-        ]
-        .map(|folder| (folder, USER))
-        .to_vec(),
-        // git and ssh want to know whom they run as.
-        texts: vec![(
-            "etc/passwd",
-            "root:x:0:0:root:/root:/bin/sh\nargocd:x:999:999::/home/argocd:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n".to_owned(),
-        )],
-        files,
-        links: ROLES
-            .iter()
-            .map(|role| (format!("usr/local/bin/{role}"), "argocd"))
-            .collect(),
-        entrypoint: vec!["/usr/bin/tini", "--"],
-        user: "999:999",
-    };
-    let redis = Recipe {
-        name: "redis",
-        base: Some(base.clone()),
-        entrypoint: vec!["/usr/bin/redis-server"],
-        user: "999:999",
-        ..Recipe::default()
-    };
-    Ok((argocd, redis))
+/// Its page behind the ingress.
+fn page() -> Value {
+    let rules = hosts("argocd").map(|host| {
+        json!({ "host": host, "http": { "paths": [{
+            "path": "/", "pathType": "Prefix",
+            "backend": { "service": { "name": "argocd-server", "port": { "name": "http" } } },
+        }] } })
+    });
+    json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "Ingress",
+        "metadata": {
+            "name": "argocd-server", "namespace": NAMESPACE, "labels": { LABEL.0: LABEL.1 },
+        },
+        "spec": { "ingressClassName": "comind", "rules": rules },
+    })
 }
 
 /// Argo CD's objects as we want them. Pure.
@@ -184,7 +129,7 @@ fn settings(object: &mut Value) {
     }
 }
 
-const WORKLOADS: [Workload; 5] = [
+const WORKLOADS: [Workload<'static>; 5] = [
     Workload::Deployment(NAMESPACE, "argocd-redis"),
     Workload::Deployment(NAMESPACE, "argocd-repo-server"),
     Workload::Deployment(NAMESPACE, "argocd-server"),

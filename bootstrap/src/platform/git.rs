@@ -9,8 +9,6 @@ use anyhow::Result;
 use serde_json::Value;
 use tokio::net::TcpStream;
 
-use crate::cluster::host::image::{Base, Recipe};
-use crate::cluster::host::images::Images;
 use crate::cluster::host::steps::Known;
 use crate::cluster::objects;
 use crate::cluster::ready::{self, Workload};
@@ -31,33 +29,17 @@ pub const NODE_PORT: u16 = 30418;
 pub const USER: &str = "comind";
 const LOGIN: &str = "git-login";
 
-/// The steps: the image, then the server.
+/// The step that runs it on this image.
 ///
 /// # Errors
-/// When the image's parts are missing.
-pub fn steps(known: &Arc<Known>, base: &Base) -> Result<Vec<Box<dyn Planned>>> {
-    let image = Recipe {
-        name: "git",
-        base: Some(base.clone()),
-        folders: vec![("srv/git", 999)],
-        entrypoint: vec!["/usr/bin/tini", "--"],
-        user: "999:999",
-        ..Recipe::default()
-    };
-    let reference = image.reference()?;
-    let text = include_str!("../../manifests/git.yaml").replace("@IMAGE@", &reference);
-    Ok(vec![
-        Box::new(Images {
-            known: known.clone(),
-            id: "git-image",
-            recipes: vec![(reference, image)],
-        }),
-        Box::new(Git {
-            kubeconfig: known.place.kubeconfig(),
-            address: (known.place.node(), NODE_PORT).into(),
-            wanted: objects::parse(&objects::with_edition(&text))?,
-        }),
-    ])
+/// When its manifest is wrong.
+pub fn step(known: &Arc<Known>, image: &str) -> Result<Box<dyn Planned>> {
+    let text = include_str!("../../manifests/git.yaml").replace("@IMAGE@", image);
+    Ok(Box::new(Git {
+        kubeconfig: known.place.kubeconfig(),
+        address: (known.place.node(), NODE_PORT).into(),
+        wanted: objects::parse(&objects::with_edition(&text))?,
+    }))
 }
 
 /// The password of the repository.
@@ -116,7 +98,7 @@ impl Step for Git {
     }
 
     fn needs(&self) -> &'static [Id] {
-        &["base", "git-image", "dns", "volumes"]
+        &["base", "first-images", "dns", "volumes"]
     }
 
     fn limit(&self) -> Duration {

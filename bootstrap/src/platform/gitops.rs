@@ -1,9 +1,9 @@
 //! What lies in the platform's repository at first, and the applications that come from it.
 //!
-//! The repository is its users': it is filled once, while it is empty, and not written again.
+//! The repository is its users': it is filled once, while it is empty, and then only the values that
+//! are ours (environments/ENV/made/) are pushed when they change.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,42 +15,51 @@ use crate::cluster::{objects, ready};
 use crate::event::About;
 use crate::plan::graph::Id;
 use crate::plan::step::{Change, Step};
-use crate::platform::applications::{self, Application};
+use crate::platform::applications;
+use crate::platform::files::{self, Files};
+use crate::platform::git;
+use crate::platform::images::Images;
 use crate::platform::repository::Repository;
-use crate::platform::{git, logins};
 use crate::secret::Secret;
+use crate::services::settings::Settings;
 use crate::wait::Look;
 
 /// The files of the repository, and what the cluster has to know of it.
 pub struct GitOps {
     known: Arc<Known>,
-    files: BTreeMap<String, String>,
+    first: Files,
+    made: Files,
     wanted: Vec<Value>,
+    /// Those that have to work. What users bring besides is theirs.
+    applications: Vec<String>,
 }
 
 /// What there is.
 pub struct Seen {
     login: Option<Secret>,
     empty: bool,
-    redis: bool,
+    /// Those of our values that are not there, or not so.
+    outdated: Vec<String>,
     objects: Vec<objects::Seen>,
 }
 
 impl GitOps {
-    /// For a cluster where services run on this image of Redis.
+    /// For a cluster with these images, beside services with these settings.
     ///
     /// # Errors
     /// When a manifest is wrong.
-    pub fn new(known: &Arc<Known>, redis_image: &str) -> Result<Self> {
-        let env = known.place.env.name();
-        let filled = |text: &str| {
-            text.replace("@REPOSITORY@", git::REPOSITORY)
-                .replace("@ENV@", env)
-        };
+    pub fn new(known: &Arc<Known>, images: &Images, settings: &Settings) -> Result<Self> {
+        let env = known.place.env;
+        let manifest = files::filled(include_str!("../../manifests/gitops.yaml"), env);
+        let first = files::first(env)?;
+        // The one that the others come from is first.
+        let applications = std::iter::once("platform").chain(files::applications(&first));
         Ok(Self {
             known: known.clone(),
-            files: files(env, redis_image, &filled),
-            wanted: objects::parse(&filled(include_str!("../../manifests/gitops.yaml")))?,
+            applications: applications.map(str::to_owned).collect(),
+            first,
+            made: files::made(env, images, settings)?,
+            wanted: objects::parse(&manifest)?,
         })
     }
 
@@ -58,94 +67,76 @@ impl GitOps {
         Repository::new(&self.known.programs, self.known.place.node(), login)
     }
 
-    async fn fill(&self, login: &Secret) -> Result<()> {
-        let repository = self.repository(login)?;
-        let dir = self.known.place.data("first-commit");
+    /// A copy of what was pushed, to be read and to be committed in.
+    async fn copy(&self, login: &Secret) -> Result<PathBuf> {
+        let dir = self.known.place.data("platform-repository");
         crate::store::remove(&dir)?;
-        for (name, text) in &self.files {
-            let file = dir.join(name);
-            if let Some(folder) = file.parent() {
-                std::fs::create_dir_all(folder)?;
+        self.repository(login)?.clone_to(&dir).await?;
+        Ok(dir)
+    }
+
+    async fn outdated(&self, login: &Secret) -> Result<Vec<String>> {
+        let dir = self.copy(login).await?;
+        let mut outdated = Vec::new();
+        for (name, wanted) in &self.made {
+            if crate::store::read(&dir.join(name))?.as_ref() != Some(wanted) {
+                outdated.push(name.clone());
             }
-            std::fs::write(&file, text)?;
         }
+        crate::store::remove(&dir)?;
+        Ok(outdated)
+    }
+
+    async fn fill(&self, login: &Secret) -> Result<()> {
+        let dir = self.known.place.data("platform-repository");
+        crate::store::remove(&dir)?;
+        write(&dir, &self.first)?;
+        write(&dir, &self.made)?;
+        let repository = self.repository(login)?;
         repository
             .git(&dir, &["init", "--quiet", "--initial-branch=main"])
             .await?;
         let message = "The platform as comind-ops bootstrap makes it";
         repository.commit_and_push(&dir, message).await?;
-        crate::store::remove(&dir)?;
-        Ok(())
+        crate::store::remove(&dir).map(drop)
+    }
+
+    async fn update(&self, login: &Secret) -> Result<()> {
+        let dir = self.copy(login).await?;
+        write(&dir, &self.made)?;
+        let message = "Images and addresses as comind-ops bootstrap has made them";
+        self.repository(login)?
+            .commit_and_push(&dir, message)
+            .await?;
+        crate::store::remove(&dir).map(drop)
     }
 
     async fn look(&self) -> Result<Look<(), String>> {
         let client = objects::client(&self.known.place.kubeconfig()).await?;
         let all = applications::list(&client).await?;
-        // Those that services.yaml makes of the folders come after the first one.
-        let wanted = 1 + self
-            .files
-            .keys()
-            .filter(|name| name.ends_with("/Chart.yaml"))
-            .count();
-        let reasons: Vec<String> = all.iter().filter_map(Application::complaint).collect();
-        Ok(match reasons.first() {
-            Some(reason) => Look::NotYet(reason.clone()),
-            None if all.len() < wanted => {
-                Look::NotYet(format!("{} of {wanted} applications are there", all.len()))
+        for name in &self.applications {
+            let Some(one) = all.iter().find(|one| one.name == *name) else {
+                return Ok(Look::NotYet(format!("there is no application {name} yet")));
+            };
+            match one.look(&client).await? {
+                Look::Done(()) => {}
+                other => return Ok(other),
             }
-            None => Look::Done(()),
-        })
+        }
+        Ok(Look::Done(()))
     }
 }
 
-/// The repository's first files. Pure.
-fn files(
-    env: &str,
-    redis_image: &str,
-    filled: &dyn Fn(&str) -> String,
-) -> BTreeMap<String, String> {
-    let mut files = BTreeMap::new();
-    let mut add = |name: &str, text: String| files.insert(name.to_owned(), text);
-    add("README.md", README.to_owned());
-    add(
-        "platform/services.yaml",
-        filled(include_str!("../../gitops/platform/services.yaml")),
-    );
-    add(
-        "platform/apps.yaml",
-        filled(include_str!("../../gitops/platform/apps.yaml")),
-    );
-    add("apps/.gitkeep", String::new());
-    for (name, text) in [
-        (
-            "Chart.yaml",
-            include_str!("../../../helm/platform/redis/Chart.yaml"),
-        ),
-        (
-            "values.yaml",
-            include_str!("../../../helm/platform/redis/values.yaml"),
-        ),
-        (
-            "templates/redis.yaml",
-            include_str!("../../../helm/platform/redis/templates/redis.yaml"),
-        ),
-    ] {
-        add(&format!("services/redis/{name}"), text.to_owned());
+fn write(dir: &Path, files: &Files) -> Result<()> {
+    for (name, text) in files {
+        let file = dir.join(name);
+        if let Some(folder) = file.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        std::fs::write(&file, text)?;
     }
-    add(
-        &format!("environments/{env}/redis.yaml"),
-        format!("image: {{ name: \"{redis_image}\", pullPolicy: Never }}\n"),
-    );
-    files
+    Ok(())
 }
-
-const README: &str = "# The platform\n\nArgo CD makes the cluster as this repository says, a moment after each push.\n\n\
-    - `platform/` what Argo CD itself is told: the sets of applications\n\
-    - `services/NAME/` one chart for each of the platform's services\n\
-    - `environments/ENV/NAME.yaml` what differs there\n\
-    - `apps/NAME/` one folder for each of your applications, in the namespace user-apps\n";
-
-const REDIS_LOGIN: &str = "redis-auth";
 
 impl Step for GitOps {
     type Seen = Seen;
@@ -155,44 +146,45 @@ impl Step for GitOps {
     }
 
     fn needs(&self) -> &'static [Id] {
-        &["argocd", "git"]
+        &["argocd", "git", "logins", "images-of-services", "volumes"]
     }
 
     fn limit(&self) -> Duration {
-        Duration::from_secs(180)
+        Duration::from_secs(300)
     }
 
     async fn observe(&self) -> Result<Seen> {
         let kubeconfig: PathBuf = self.known.place.kubeconfig();
         let client = objects::client(&kubeconfig).await?;
         let login = git::login(&kubeconfig).await?;
-        let namespace = format!("platform-{}", self.known.place.env.name());
-        let redis = logins::look(&client, &namespace, REDIS_LOGIN, "password")
-            .await?
-            .is_some();
         let empty = match &login {
             None => true,
             Some(login) => self.repository(login)?.is_empty().await?,
+        };
+        let outdated = match &login {
+            Some(login) if !empty => self.outdated(login).await?,
+            _ => Vec::new(),
         };
         let objects = objects::look(&client, &self.wanted).await?;
         Ok(Seen {
             login,
             empty,
-            redis,
+            outdated,
             objects,
         })
     }
 
     fn diff(&self, seen: &Seen) -> Vec<Change> {
         let mut changes = Vec::new();
-        if !seen.redis {
-            changes.push(Change::new("make a password for the platform's Redis"));
-        }
         if seen.empty {
-            let count = self.files.len();
+            let count = self.first.len() + self.made.len();
             changes.push(Change::new(format!(
                 "fill the empty repository with {count} files"
             )));
+        }
+        if !seen.outdated.is_empty() {
+            let names = seen.outdated.join(", ");
+            changes.push(Change::new(format!("push new values: {names}")));
         }
         changes.extend(objects::diff(&seen.objects));
         changes
@@ -200,56 +192,19 @@ impl Step for GitOps {
 
     async fn apply(&self, seen: Seen, _: About<'_>) -> Result<()> {
         let client = objects::client(&self.known.place.kubeconfig()).await?;
-        if !seen.redis {
-            let namespace = format!("platform-{}", self.known.place.env.name());
-            let password = logins::password()?;
-            let secret = logins::secret(
-                &namespace,
-                REDIS_LOGIN,
-                &[],
-                &[("password", password.expose())],
-            );
-            objects::apply(&client, &objects::look(&client, &[secret]).await?).await?;
-        }
+        let login = seen
+            .login
+            .context("the repository has no login yet; run this again")?;
         if seen.empty {
-            let login = seen
-                .login
-                .context("the repository has no login yet; run this again")?;
             self.fill(&login).await?;
+        }
+        if !seen.outdated.is_empty() {
+            self.update(&login).await?;
         }
         objects::apply(&client, &seen.objects).await
     }
 
     async fn ready(&self) -> Look<(), String> {
         ready::patient(self.look().await)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::path::Path;
-
-    #[test]
-    fn every_file_of_the_chart_is_in_the_repository() -> Result<()> {
-        let there = files("dev", "i", &|text| text.to_owned());
-        let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../helm/platform/redis");
-        let mut left = vec![chart.clone()];
-        while let Some(dir) = left.pop() {
-            for entry in std::fs::read_dir(dir)? {
-                let path = entry?.path();
-                if path.is_dir() {
-                    left.push(path);
-                    continue;
-                }
-                let name = format!("services/redis/{}", path.strip_prefix(&chart)?.display());
-                assert_eq!(
-                    there.get(&name),
-                    Some(&std::fs::read_to_string(&path)?),
-                    "{name}"
-                );
-            }
-        }
-        Ok(())
     }
 }

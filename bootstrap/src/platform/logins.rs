@@ -13,6 +13,11 @@ use serde_json::{Value, json};
 use crate::cluster::objects::LABEL;
 use crate::secret::Secret as Hidden;
 
+/// The Secret whose keys the collector reads as files.
+pub const SECRET: &str = "comind-ops-targets";
+/// MinIO's root user in the platform.
+pub const MINIO_USER: &str = "comind";
+
 /// A new password: 192 random bits that need no quoting anywhere.
 ///
 /// # Errors

@@ -2,11 +2,18 @@
 
 pub mod applications;
 pub mod argocd;
+pub mod files;
 pub mod git;
 pub mod gitops;
+pub mod hosts;
+pub mod images;
 pub mod logins;
 pub mod plan;
 pub mod repository;
 pub mod rollback;
 pub mod rooms;
+pub mod secrets;
 pub mod services;
+pub mod targets;
+pub mod watching;
+pub mod wires;

@@ -8,19 +8,26 @@ use anyhow::Result;
 
 use crate::cluster::applied::Applied;
 use crate::cluster::host::image::Base;
+use crate::cluster::host::images::Images;
 use crate::cluster::host::steps::{self, BUILT, Known};
 use crate::plan::step::Planned;
-use crate::platform::argocd::RedisImage;
 use crate::platform::gitops::GitOps;
+use crate::platform::secrets::Logins;
 use crate::platform::services::ServiceStep;
-use crate::platform::{argocd, git, rooms};
+use crate::platform::watching::Watching;
+use crate::platform::wires::Wires;
+use crate::platform::{argocd, git, images, rooms};
 use crate::services::session::Session;
 
-/// The steps, in the order in which they are shown.
+/// The steps, in the order in which they are shown; `own` is the program that runs in the cluster too.
 ///
 /// # Errors
 /// When a program is missing.
-pub fn steps(known: &Arc<Known>, session: &Arc<Session>) -> Result<Vec<Box<dyn Planned>>> {
+pub fn steps(
+    known: &Arc<Known>,
+    session: &Arc<Session>,
+    own: PathBuf,
+) -> Result<Vec<Box<dyn Planned>>> {
     let mut all: Vec<Box<dyn Planned>> = Vec::new();
     for service in session.settings.wanted() {
         let session = session.clone();
@@ -36,10 +43,17 @@ pub fn steps(known: &Arc<Known>, session: &Arc<Session>) -> Result<Vec<Box<dyn P
         works: Vec::new(),
     }));
     let base = Base::read(known.programs.file("rootfs/image-base.tar", BUILT)?)?;
-    let (argocd, RedisImage(redis)) = argocd::steps(known, &base)?;
-    all.extend(argocd);
-    all.extend(git::steps(known, &base)?);
-    all.push(Box::new(GitOps::new(known, &redis)?));
+    let (first, then, images) = images::recipes(&known.programs, &base, own)?;
+    for (id, recipes) in [("first-images", first), ("images-of-services", then)] {
+        let known = known.clone();
+        all.push(Box::new(Images { known, id, recipes }));
+    }
+    all.push(argocd::step(known, &images)?);
+    all.push(git::step(known, &images.git)?);
+    all.push(Box::new(Logins::new(known, &session.settings)));
+    all.push(Box::new(Wires::new(known, &session.settings)?));
+    all.push(Box::new(GitOps::new(known, &images, &session.settings)?));
+    all.push(Box::new(Watching(known.clone())));
     Ok(all)
 }
 

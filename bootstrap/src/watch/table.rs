@@ -23,6 +23,28 @@ pub fn targets(state: &State, now: Timestamp, look: Look) -> String {
     format!("platform: {}\n{}", state.health, trimmed(&table))
 }
 
+/// The same without the parts of targets that are well: one line says how many they are.
+pub fn brief(state: &State, now: Timestamp, look: Look) -> String {
+    let is_part = |target: &Target| {
+        let whole = target.name.split_once('/').map(|(whole, _)| whole);
+        whole.is_some_and(|whole| state.targets.iter().any(|one| one.name == whole))
+    };
+    let (parts, shown): (Vec<Target>, Vec<Target>) = state
+        .targets
+        .iter()
+        .cloned()
+        .partition(|target| target.health == "up" && is_part(target));
+    let shown = State {
+        health: state.health.clone(),
+        targets: shown,
+    };
+    let rest = match parts.len() {
+        0 => String::new(),
+        count => format!(" and {count} parts of them, all up\n"),
+    };
+    format!("{}{rest}", targets(&shown, now, look))
+}
+
 fn latency(target: &Target) -> String {
     match target.latency_ms {
         Some(ms) => format!("{ms:.1} ms"),
@@ -49,7 +71,7 @@ fn colour(health: &str) -> Color {
 
 #[cfg(test)]
 mod tests {
-    use super::targets;
+    use super::{brief, targets};
     use crate::services::table::Look;
     use crate::watch::client::State;
     use jiff::{SignedDuration, Timestamp};
@@ -66,6 +88,23 @@ mod tests {
         )?;
         let now = Timestamp::UNIX_EPOCH + SignedDuration::from_secs(90);
         insta::assert_snapshot!(targets(&state, now, Look::default()));
+        Ok(())
+    }
+
+    #[test]
+    fn parts_that_are_well_are_counted() -> anyhow::Result<()> {
+        let target = |name: &str, health: &str| {
+            serde_json::json!({ "name": name, "kind": "argocd", "required": false, "health": health,
+                "reason": "ok", "message": "", "since": "1970-01-01T00:00:00Z", "latency_ms": null })
+        };
+        let state: State = serde_json::from_value(
+            serde_json::json!({ "health": "degraded", "targets": [
+            target("argocd", "up"), target("argocd/a", "up"), target("argocd/b", "down"), target("x/y", "up"),
+        ] }),
+        )?;
+        let text = brief(&state, Timestamp::UNIX_EPOCH, Look::default());
+        assert!(!text.contains("argocd/a") && text.contains("argocd/b") && text.contains("x/y"));
+        assert!(text.ends_with(" and 1 parts of them, all up\n"), "{text}");
         Ok(())
     }
 }

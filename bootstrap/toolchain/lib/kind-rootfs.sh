@@ -1,6 +1,7 @@
 # kind=rootfs: a root file system of Debian's packages as rootfs/NAME.tar, for images that are made
 # on this machine. The same packages make the same bytes; which versions they have is the archive's.
 #   packages=  what is in it besides what Debian cannot be without
+#   without=   what is taken out of it again, by patterns of paths
 
 rootfs_present() {
     [[ -f $TOOLS/rootfs/$1.tar ]] && pin_matches "$1"
@@ -29,6 +30,7 @@ rootfs_make() { # TOOL
         --aptopt='Acquire::Languages "none"' --dpkgopt='path-exclude=/usr/share/man/*' \
         --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
         --customize-hook='rm -rf "$1"/var/cache/apt "$1"/var/log/*' \
+        --customize-hook="cd \"\$1\" && rm -rf -- $(field "$1" without)" \
         "$suite" "$WORK/$1.tar" $(rootfs_sources)
 }
 

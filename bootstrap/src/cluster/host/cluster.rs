@@ -119,6 +119,9 @@ impl HostCluster {
             }
             Ok::<_, anyhow::Error>(ran)
         };
+        for wire in self.place().wires() {
+            control::stop(&wire).await?;
+        }
         // First whoever would start again what ends now.
         let first = [
             Component::Kubelet,
@@ -167,9 +170,11 @@ impl HostCluster {
         }
         network::remove(place).await?;
         groups::remove(place)?;
-        for component in Component::ALL {
-            store::remove(&self.run_dir(component))?;
-            for log in logs::files(&place.home.log(&place.unit(component.name()))) {
+        let units = Component::ALL.map(|component| self.run_dir(component));
+        for run_dir in units.into_iter().chain(place.wires()) {
+            store::remove(&run_dir)?;
+            let unit = run_dir.file_name().unwrap_or_default();
+            for log in logs::files(&place.home.log(&unit.to_string_lossy())) {
                 store::remove(&log)?;
             }
         }

@@ -1,13 +1,14 @@
 //! Container images made on the spot from programs of this machine: a root file system if they need
 //! one, and a layer of ours; the same bytes each time, named by what is in them. Format: `docker save`, which every runtime reads.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use ring::digest::{Context, SHA256};
-use serde_json::json;
+use serde_json::{Value, json};
 use tar::{Builder, EntryType, Header};
 
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -76,63 +77,15 @@ impl Recipe {
         Ok(format!("comind.local/{}:{}", self.name, &digest[..16]))
     }
 
-    /// Writes the image as an archive.
-    ///
-    /// # Errors
-    /// When a file cannot be read, or the archive not be written.
-    pub fn write(&self, reference: &str, to: &Path) -> Result<()> {
-        let dir = to.parent().context("an archive lies in a folder")?;
-        let layer_file = tempfile_in(dir, self.name)?;
-        let written = self.archive(reference, to, &layer_file);
-        std::fs::remove_file(&layer_file).ok();
-        written.with_context(|| format!("cannot make the image {reference} in {}", to.display()))
-    }
-
-    fn archive(&self, reference: &str, to: &Path, layer_file: &Path) -> Result<()> {
-        self.layer(layer_file)?;
-        let base = self.base.as_ref();
-        let base = base.map(|base| (base.archive.as_path(), base.digest.clone()));
-        let own = (layer_file, digest_of(layer_file)?);
-        let (layers, digests): (Vec<&Path>, Vec<String>) = base
-            .into_iter()
-            .chain([own])
-            .map(|(layer, digest)| (layer, format!("sha256:{digest}")))
-            .unzip();
-        let names: Vec<String> = (0..layers.len())
-            .map(|at| format!("layer-{at}.tar"))
-            .collect();
-        let config = serde_json::to_vec(&json!({
+    /// What its runtime is told: its layers by their digests, what runs and as whom.
+    fn config(&self, layers: &[String]) -> Result<Vec<u8>> {
+        let digests = layers.iter().map(|digest| format!("sha256:{digest}"));
+        Ok(serde_json::to_vec(&json!({
             "architecture": architecture(),
             "os": "linux",
             "config": { "Entrypoint": self.entrypoint, "User": self.user, "Env": [PATH] },
-            "rootfs": { "type": "layers", "diff_ids": digests },
-        }))?;
-        let config_name = format!(
-            "{}.json",
-            hex(ring::digest::digest(&SHA256, &config).as_ref())
-        );
-        let manifest = serde_json::to_vec(&json!([{
-            "Config": config_name, "RepoTags": [reference], "Layers": names,
-        }]))?;
-        let mut archive = Builder::new(BufWriter::new(File::create(to)?));
-        for (name, bytes) in [
-            (config_name.as_str(), &config),
-            ("manifest.json", &manifest),
-        ] {
-            archive.append_data(
-                &mut header(EntryType::Regular, 0o644, bytes.len() as u64),
-                name,
-                bytes.as_slice(),
-            )?;
-        }
-        for (layer, name) in layers.into_iter().zip(&names) {
-            let layer = open(layer)?;
-            let size = layer.metadata()?.len();
-            let mut entry = header(EntryType::Regular, 0o644, size);
-            archive.append_data(&mut entry, name, layer)?;
-        }
-        archive.into_inner()?.flush()?;
-        Ok(())
+            "rootfs": { "type": "layers", "diff_ids": digests.collect::<Vec<_>>() },
+        }))?)
     }
 
     fn layer(&self, to: &Path) -> Result<()> {
@@ -169,6 +122,73 @@ impl Recipe {
     }
 }
 
+/// Writes images as one archive, in which a layer that several of them have is once.
+///
+/// # Errors
+/// When a file cannot be read, or the archive not be written.
+pub fn write(images: &[(String, Recipe)], to: &Path) -> Result<()> {
+    let dir = to.parent().context("an archive lies in a folder")?;
+    std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    let mut archive = Archive {
+        tar: Builder::new(BufWriter::new(File::create(to)?)),
+        there: BTreeSet::new(),
+    };
+    let mut manifest = Vec::new();
+    for (reference, recipe) in images {
+        let layer = dir.join(format!("{}.layer-{}", recipe.name, std::process::id()));
+        let added = archive.image(reference, recipe, &layer);
+        std::fs::remove_file(&layer).ok();
+        manifest.push(added.with_context(|| format!("cannot make the image {reference}"))?);
+    }
+    archive.text("manifest.json", &serde_json::to_vec(&manifest)?)?;
+    archive.tar.into_inner()?.flush()?;
+    Ok(())
+}
+
+/// Images in the making.
+struct Archive {
+    tar: Builder<BufWriter<File>>,
+    /// The layers that are in it already.
+    there: BTreeSet<String>,
+}
+
+impl Archive {
+    /// Adds one image, whose own layer is put together in a file; gives its line of the manifest.
+    fn image(&mut self, reference: &str, recipe: &Recipe, own: &Path) -> Result<Value> {
+        recipe.layer(own)?;
+        let base = recipe.base.as_ref();
+        let base = base.map(|base| (base.archive.as_path(), base.digest.clone()));
+        let layers: Vec<(&Path, String)> =
+            base.into_iter().chain([(own, digest_of(own)?)]).collect();
+        let digests: Vec<String> = layers.iter().map(|(_, digest)| digest.clone()).collect();
+        let mut names = Vec::new();
+        for (file, digest) in layers {
+            names.push(self.layer(file, digest)?);
+        }
+        let config = recipe.config(&digests)?;
+        let name = hex(ring::digest::digest(&SHA256, &config).as_ref());
+        let name = format!("{name}.json");
+        self.text(&name, &config)?;
+        Ok(json!({ "Config": name, "RepoTags": [reference], "Layers": names }))
+    }
+
+    fn layer(&mut self, file: &Path, digest: String) -> Result<String> {
+        let name = format!("{digest}.tar");
+        if self.there.insert(digest) {
+            let layer = open(file)?;
+            let mut entry = header(EntryType::Regular, 0o644, layer.metadata()?.len());
+            self.tar.append_data(&mut entry, &name, layer)?;
+        }
+        Ok(name)
+    }
+
+    fn text(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
+        let mut entry = header(EntryType::Regular, 0o644, bytes.len() as u64);
+        self.tar.append_data(&mut entry, name, bytes)?;
+        Ok(())
+    }
+}
+
 /// Of no time and no user: the same each time.
 fn header(kind: EntryType, mode: u32, size: u64) -> Header {
     let mut header = Header::new_gnu();
@@ -183,11 +203,6 @@ fn header(kind: EntryType, mode: u32, size: u64) -> Header {
 
 fn open(path: &Path) -> Result<File> {
     File::open(path).with_context(|| format!("cannot read {}", path.display()))
-}
-
-fn tempfile_in(dir: &Path, name: &str) -> Result<PathBuf> {
-    std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
-    Ok(dir.join(format!("{name}.layer-{}", std::process::id())))
 }
 
 fn digest_of(path: &Path) -> Result<String> {
@@ -240,8 +255,9 @@ mod tests {
         };
         let reference = recipe.reference()?;
         let (a, b) = (dir.path().join("a.tar"), dir.path().join("b.tar"));
-        recipe.write(&reference, &a)?;
-        recipe.write(&reference, &b)?;
+        let images = [(reference.clone(), recipe.clone())];
+        write(&images, &a)?;
+        write(&images, &b)?;
         assert_eq!(std::fs::read(&a)?, std::fs::read(&b)?);
         let listed = std::process::Command::new("tar")
             .arg("-tf")
@@ -249,11 +265,37 @@ mod tests {
             .output()?;
         let listed = String::from_utf8(listed.stdout)?;
         assert!(
-            listed.contains("manifest.json") && listed.contains("layer-0.tar"),
+            listed.contains("manifest.json") && listed.matches(".tar").count() == 1,
             "{listed}"
         );
         std::fs::write(&program, "two")?;
         assert_ne!(recipe.reference()?, reference);
+        Ok(())
+    }
+    #[test]
+    fn what_images_share_is_written_once() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let root = dir.path().join("root.tar");
+        Builder::new(File::create(&root)?).into_inner()?;
+        let base = Base::read(root)?;
+        let image = |name, text: &str| -> Result<(String, Recipe)> {
+            let recipe = Recipe {
+                name,
+                base: Some(base.clone()),
+                texts: vec![("etc/name", text.to_owned())],
+                ..Recipe::default()
+            };
+            Ok((recipe.reference()?, recipe))
+        };
+        let to = dir.path().join("both.tar");
+        write(&[image("one", "1")?, image("two", "2")?], &to)?;
+        let listed = std::process::Command::new("tar")
+            .arg("-tf")
+            .arg(&to)
+            .output()?;
+        let listed = String::from_utf8(listed.stdout)?;
+        assert_eq!(listed.matches(".tar").count(), 3, "{listed}");
+        assert_eq!(listed.matches(".json").count(), 3, "{listed}");
         Ok(())
     }
 }

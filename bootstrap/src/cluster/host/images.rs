@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::cluster::host::command::run;
-use crate::cluster::host::image::Recipe;
+use crate::cluster::host::image::{self, Recipe};
 use crate::cluster::host::steps::Known;
 use crate::event::{About, Level};
 use crate::plan::graph::Id;
@@ -62,28 +62,22 @@ impl Step for Images {
     }
 
     async fn apply(&self, missing: Vec<String>, about: About<'_>) -> Result<()> {
-        let socket = self.known.place.runtime_socket().display().to_string();
-        for (name, recipe) in self
+        let wanted: Vec<(String, Recipe)> = self
             .recipes
             .iter()
             .filter(|(name, _)| missing.contains(name))
-        {
-            let archive = self
-                .known
-                .place
-                .data("images")
-                .join(format!("{}.tar", recipe.name));
-            let (recipe, reference, to) = (recipe.clone(), name.clone(), archive.clone());
-            tokio::task::spawn_blocking(move || recipe.write(&reference, &to)).await??;
-            about.say(Level::Doing, format!("bring {name} into the cluster"));
-            let file = archive.display().to_string();
-            run(
-                "ctr",
-                ["-a", &socket, "-n", "k8s.io", "images", "import", &file],
-            )
-            .await?;
-            std::fs::remove_file(&archive)?;
-        }
+            .cloned()
+            .collect();
+        let archive = self.known.place.data("images");
+        let archive = archive.join(format!("{}.tar", self.id));
+        let to = archive.clone();
+        tokio::task::spawn_blocking(move || image::write(&wanted, &to)).await??;
+        about.say(Level::Doing, "bring them into the cluster");
+        let socket = self.known.place.runtime_socket().display().to_string();
+        let file = archive.display().to_string();
+        let import = ["-a", &socket, "-n", "k8s.io", "images", "import", &file];
+        run("ctr", import).await?;
+        std::fs::remove_file(&archive)?;
         Ok(())
     }
 }

@@ -37,6 +37,21 @@ impl Place {
         format!("cluster-{}-{component}", self.env.name())
     }
 
+    /// The name of the process that is a wire between this machine and the cluster.
+    pub fn wire(&self, name: &str) -> String {
+        self.unit(&format!("wire-{name}"))
+    }
+
+    /// Those wires that there are, by their run directories.
+    pub fn wires(&self) -> Vec<PathBuf> {
+        let prefix = self.wire("");
+        let all = std::fs::read_dir(self.home.run("")).into_iter().flatten();
+        all.flatten()
+            .filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix))
+            .map(|entry| entry.path())
+            .collect()
+    }
+
     /// What it keeps: objects, containers, volumes.
     pub fn data(&self, part: &str) -> PathBuf {
         self.dir().join(part)

@@ -1,0 +1,7 @@
+//! What is embedded (the platform's charts and first files) is part of the source.
+
+fn main() {
+    for dir in ["gitops", "../helm", "../dashboards/rules"] {
+        println!("cargo:rerun-if-changed={dir}");
+    }
+}

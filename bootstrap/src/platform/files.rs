@@ -1,0 +1,166 @@
+//! The files of the platform's repository: those that it begins with, which are its users' from then
+//! on, and the values that are ours. Pure; must not know git or the cluster.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result};
+use include_dir::{Dir, include_dir};
+use serde_json::{Value, json};
+
+use crate::cluster::env::Env;
+use crate::platform::git;
+use crate::platform::hosts::hosts;
+use crate::platform::images::Images;
+use crate::platform::logins::{MINIO_USER, SECRET};
+use crate::platform::targets;
+use crate::services::settings::Settings;
+
+static FIRST: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/gitops");
+static CHARTS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../helm");
+
+/// Which chart lies where in the repository. Its folder's name is that of the application.
+const PLACES: [(&str, &str); 7] = [
+    ("platform/postgresql", "services/postgresql"),
+    ("platform/minio", "services/minio"),
+    ("platform/redis", "services/redis"),
+    ("comind-ops", "monitoring/comind-ops"),
+    ("monitoring/prometheus", "monitoring/prometheus"),
+    ("monitoring/alertmanager", "monitoring/alertmanager"),
+    ("ingress", "ingress/comind-ingress"),
+];
+
+/// Paths in the repository with their texts.
+pub type Files = BTreeMap<String, String>;
+
+/// What the repository begins with.
+///
+/// # Errors
+/// When an embedded file is no text.
+pub fn first(env: Env) -> Result<Files> {
+    let mut all = Files::new();
+    add(&mut all, &FIRST, "", "")?;
+    for text in all.values_mut() {
+        *text = filled(text, env);
+    }
+    for (from, to) in PLACES {
+        let chart = CHARTS.get_dir(from);
+        let chart = chart.with_context(|| format!("there is no chart {from}"))?;
+        add(&mut all, chart, from, &format!("{to}/"))?;
+    }
+    Ok(all)
+}
+
+/// A text with what differs between environments.
+pub fn filled(text: &str, env: Env) -> String {
+    text.replace("@REPOSITORY@", git::REPOSITORY)
+        .replace("@ENV@", env.name())
+}
+
+fn add(all: &mut Files, dir: &Dir<'_>, from: &str, to: &str) -> Result<()> {
+    for file in dir.files() {
+        let path = file.path().strip_prefix(from).unwrap_or(file.path());
+        let text = file.contents_utf8();
+        let text = text.with_context(|| format!("{} is no text", path.display()))?;
+        all.insert(format!("{to}{}", path.display()), text.to_owned());
+    }
+    dir.dirs().try_for_each(|dir| add(all, dir, from, to))
+}
+
+/// The values that are ours: images that were made here, and addresses.
+///
+/// # Errors
+/// When they cannot be written as YAML.
+pub fn made(env: Env, images: &Images, settings: &Settings) -> Result<Files> {
+    let image = |name: &str| json!({ "name": name, "pullPolicy": "Never" });
+    let shown = |name: &str| json!({ "hosts": hosts(name) });
+    let values: [(&str, Value); 7] = [
+        ("postgresql", json!({ "image": image(&images.postgresql) })),
+        (
+            "minio",
+            json!({ "image": image(&images.minio), "console": shown("minio") }),
+        ),
+        ("redis", json!({ "image": image(&images.redis) })),
+        (
+            "comind-ops",
+            json!({
+                "image": image(&images.comind_ops),
+                "secret": SECRET,
+                "ingress": shown("comind"),
+                "config": targets::config(env, settings, MINIO_USER),
+            }),
+        ),
+        (
+            "prometheus",
+            json!({ "image": image(&images.prometheus), "ingress": shown("prometheus") }),
+        ),
+        (
+            "alertmanager",
+            json!({ "image": image(&images.alertmanager), "ingress": shown("alertmanager") }),
+        ),
+        (
+            "comind-ingress",
+            json!({ "image": image(&images.comind_ops), "status": [env.node().to_string()] }),
+        ),
+    ];
+    let mut all = Files::new();
+    for (name, value) in values {
+        let yaml = serde_saphyr::to_string(&value)
+            .with_context(|| format!("cannot write the values of {name}"))?;
+        let path = format!("environments/{}/made/{name}.yaml", env.name());
+        all.insert(path, format!("{MADE}{yaml}"));
+    }
+    Ok(all)
+}
+
+const MADE: &str =
+    "# Written by comind-ops bootstrap, and written anew when it changes. Yours: ../NAME.yaml\n";
+
+/// The applications that come of these files: the folders of their charts.
+pub fn applications(files: &Files) -> impl Iterator<Item = &str> {
+    let charts = files
+        .keys()
+        .filter_map(|path| path.strip_suffix("/Chart.yaml"));
+    charts.map(|folder| folder.rsplit('/').next().unwrap_or(folder))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chart_keeps_its_tree() -> Result<()> {
+        let files = first(Env::Dev)?;
+        assert_eq!(applications(&files).count(), PLACES.len());
+        for path in [
+            "README.md",
+            "apps/.gitkeep",
+            "platform/platform.yaml",
+            "services/redis/templates/redis.yaml",
+            "monitoring/comind-ops/crds/monitors.yaml",
+            "monitoring/comind-ops/rules/comind.yaml",
+            "ingress/comind-ingress/values.yaml",
+        ] {
+            assert!(files.contains_key(path), "{path} of {:?}", files.keys());
+        }
+        assert!(files["platform/platform.yaml"].contains("platform-dev"));
+        assert!(!files.values().any(|text| text.contains("@REPOSITORY@")));
+        Ok(())
+    }
+
+    #[test]
+    fn values_name_images_and_no_passwords() -> Result<()> {
+        let images = Images::named(|name| format!("here/{name}:1"));
+        let files = made(Env::Stage, &images, &Settings::default())?;
+        insta::assert_snapshot!(files["environments/stage/made/comind-ops.yaml"]);
+        assert_eq!(files.len(), PLACES.len());
+        for (path, text) in &files {
+            for (_, place) in PLACES {
+                let name = place.rsplit('/').next().unwrap_or_default();
+                if path.ends_with(&format!("/{name}.yaml")) {
+                    assert!(text.contains("here/"), "{path}");
+                }
+            }
+        }
+        Ok(())
+    }
+}
