@@ -119,7 +119,6 @@ pub fn hopeless(why: &str) -> bool {
     [
         "ErrImageNeverPull",
         "InvalidImageName",
-        "CreateContainerConfigError",
     ]
     .iter()
     .any(|word| why.contains(word))
