@@ -10,6 +10,7 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::process::Command;
 
+use crate::bootstrap_kills;
 use crate::ops::{START, finish};
 use crate::platform_of::PlatformOf;
 
@@ -60,6 +61,7 @@ async fn from_nothing_to_gitops_and_back() -> Result<()> {
     );
     ensure!(tokio::task::block_in_place(|| first.wait())?.success());
 
+    let as_wanted = bootstrap_kills::wanted(&platform).await?;
     let before = platform.writes()?;
     let again = ops.good(&[&["--json"], BOOTSTRAP].concat()).await?;
     let outcome = again
@@ -86,7 +88,7 @@ async fn from_nothing_to_gitops_and_back() -> Result<()> {
     ensure!(!ops.home().join("data/cluster-prod").exists());
     ops.good(&["destroy", "--yes", "--volumes"]).await?;
     ensure!(!ops.home().join("data/postgresql").exists());
-    Ok(())
+    bootstrap_kills::all_end_the_same(&platform, &as_wanted).await
 }
 
 async fn namespaces_are_closed(platform: &PlatformOf) -> Result<()> {

@@ -15,6 +15,7 @@ use comind_peers::redis::Redis;
 use comind_peers::relay::{Mode, Relay};
 use comind_peers::wait::wait_for;
 
+use crate::dice::Dice;
 use crate::events::Events;
 use crate::serve::{LATER, SOON, Serve, USUAL, hides};
 
@@ -29,23 +30,6 @@ const SECRETS: [&str; 4] = [
     "minio-Paim5ohv",
     "mq-Quee3sho",
 ];
-
-/// The generator splitmix64 (Steele, Lea, Flood 2014): small, and the same everywhere.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % limit
-    }
-
-    fn pick<T: Copy>(&mut self, list: &[T]) -> T {
-        list[self.below(list.len() as u64) as usize]
-    }
-}
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Fault {

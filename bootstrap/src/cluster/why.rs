@@ -116,12 +116,9 @@ pub fn newest_warning(events: &[Event]) -> Option<String> {
 
 /// Whether waiting makes no sense: what a pod wants is nowhere.
 pub fn hopeless(why: &str) -> bool {
-    [
-        "ErrImageNeverPull",
-        "InvalidImageName",
-    ]
-    .iter()
-    .any(|word| why.contains(word))
+    ["ErrImageNeverPull", "InvalidImageName"]
+        .iter()
+        .any(|word| why.contains(word))
 }
 
 #[cfg(test)]

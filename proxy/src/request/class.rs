@@ -45,6 +45,12 @@ impl Class {
     }
 }
 
+/// gRPC itself, which is HTTP/2 alone; its form for browsers is not.
+pub fn is_grpc(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE);
+    begins(kind, b"application/grpc") && !begins(kind, b"application/grpc-web")
+}
+
 fn begins(value: Option<&http::HeaderValue>, with: &[u8]) -> bool {
     value.is_some_and(|value| {
         let bytes = value.as_bytes();

@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
 use super::body::{Held, ReplyBody, RequestBody};
-use super::class::Class;
+use super::class::{self, Class};
 use super::flight::Flight;
 use super::handle::{Reply, too_large};
 use super::hop;
@@ -185,6 +185,7 @@ impl Call<'_> {
         let begun = Instant::now();
         let want = Want {
             upgrade: self.wish.is_some(),
+            grpc: head.version == Version::HTTP_2 && class::is_grpc(&head.headers),
             fresh,
             connect: self.plan.timeouts.connect,
         };

@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::failure::Failure;
+use super::pool::Want;
 use super::tls::ClientTls;
 use crate::endpoint::Endpoint;
 use crate::request::body::RequestBody;
@@ -51,7 +52,7 @@ pub enum Fresh {
 /// Who asks: for PROXY headers.
 pub type Client = (SocketAddr, SocketAddr);
 
-/// Opens a connection. `upgrade`: it must be HTTP/1.1.
+/// Opens a connection.
 ///
 /// # Errors
 /// Why there is none.
@@ -59,10 +60,10 @@ pub async fn dial(
     endpoint: &Endpoint,
     manner: &Manner,
     client: Client,
-    upgrade: bool,
-    limit: Duration,
+    want: Want,
 ) -> Result<Fresh, Failure> {
-    let opened = tokio::time::timeout(limit, open(endpoint, manner, client, upgrade)).await;
+    let limit = want.connect;
+    let opened = tokio::time::timeout(limit, open(endpoint, manner, client, want)).await;
     opened.unwrap_or(Err(Failure::ConnectTimeout(limit)))
 }
 
@@ -70,7 +71,7 @@ async fn open(
     endpoint: &Endpoint,
     manner: &Manner,
     client: Client,
-    upgrade: bool,
+    want: Want,
 ) -> Result<Fresh, Failure> {
     let mut stream = connect(endpoint).await?;
     stream.set_nodelay(true).map_err(Failure::Connect)?;
@@ -80,11 +81,12 @@ async fn open(
     }
     let Some(tls) = &manner.tls else {
         return match manner.protocol {
-            Protocol::H2c if !upgrade => http2(stream).await,
+            Protocol::H2c if !want.upgrade => http2(stream).await,
+            _ if want.grpc => http2(stream).await,
             _ => http1(stream).await,
         };
     };
-    let config = if upgrade { &tls.http1 } else { &tls.any };
+    let config = if want.upgrade { &tls.http1 } else { &tls.any };
     let name = manner
         .tls_name
         .as_deref()

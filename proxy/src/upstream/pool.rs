@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use comind_model::ingress::Protocol;
 use hyper::client::conn::{http1, http2};
 use tokio::sync::Semaphore;
 
@@ -82,10 +83,21 @@ impl Lease {
 pub struct Want {
     /// HTTP/1.1 only.
     pub upgrade: bool,
+    /// HTTP/2 only, also where the rest is HTTP/1.1: gRPC knows nothing else.
+    pub grpc: bool,
     /// No connection that was used before: one has just failed so.
     pub fresh: bool,
     /// For a connection, TLS included.
     pub connect: Duration,
+}
+
+impl Want {
+    /// Whether it may be one of many users of an HTTP/2 connection. Without TLS nobody has agreed on
+    /// what is spoken, and whoever speaks HTTP/2 for gRPC need not do so for anything else.
+    fn may_share(self, manner: &Manner) -> bool {
+        let only_grpc = manner.tls.is_none() && manner.protocol != Protocol::H2c;
+        !self.upgrade && (self.grpc || !only_grpc)
+    }
 }
 
 impl Pool {
@@ -112,13 +124,14 @@ impl Pool {
     ) -> Result<(Leased, bool), Failure> {
         let slot = self.slot(endpoint);
         slot.used.set(self.now.get());
-        if !want.upgrade
+        if want.may_share(manner)
             && let Some(sender) = slot.shared(want.fresh)
         {
             return Ok((Leased::Http2(sender), true));
         }
         let lease = self.lease(&slot).await?;
         if !want.fresh
+            && !want.grpc
             && manner.send_proxy.is_none()
             && let Some((sender, since)) = lease.0.take_idle().await
         {
@@ -126,13 +139,7 @@ impl Pool {
             return Ok((Leased::Http1(sender, lease), rested));
         }
         // Apart: it is large, and would be moved with every request, though few need it.
-        let dialling = Box::pin(dial::dial(
-            endpoint,
-            manner,
-            client,
-            want.upgrade,
-            want.connect,
-        ));
+        let dialling = Box::pin(dial::dial(endpoint, manner, client, want));
         let fresh = dialling.await?;
         Ok((
             match fresh {

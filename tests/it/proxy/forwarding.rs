@@ -289,14 +289,30 @@ async fn heads_ranges_trailers_and_identity() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn grpc_with_its_own_client() -> Result<()> {
+    grpc_before("h2c").await.map(drop)
+}
+
+/// One port for both, as Argo CD has it: gRPC is HTTP/2 whatever the rest is.
+#[tokio::test(flavor = "multi_thread")]
+async fn grpc_and_plain_requests_at_one_port() -> Result<()> {
+    let (port, _kept) = grpc_before("http").await?;
+    for _ in 0..3 {
+        let health = get(port.addr(), "/health").await?;
+        ensure!(health.contains("\"health\":\"true\""), "{health}");
+    }
+    Ok(())
+}
+
+/// A proxy before etcd that has carried its client's calls; it and etcd go on while they are kept.
+async fn grpc_before(scheme: &str) -> Result<(Port, (Serve, Etcd))> {
     let etcd = Etcd::start().await?;
     let port = Port::free()?;
     let config = format!(
-        "api: {{ listen: LISTEN }}\ndata_dir: DATA\nproxy:\n  listen: {}\n  routes:\n    - {{ host: \"*\", upstream: \"h2c://{}\" }}\n",
+        "api: {{ listen: LISTEN }}\ndata_dir: DATA\nproxy:\n  listen: {}\n  routes:\n    - {{ host: \"*\", upstream: \"{scheme}://{}\" }}\n",
         port.addr(),
         etcd.addr()
     );
-    let _serve = Serve::start_with(&config).await?;
+    let serve = Serve::start_with(&config).await?;
     let etcdctl = ETCDCTL.find()?;
     let command = |args: &[&str]| {
         let mut command = tokio::process::Command::new(&etcdctl);
@@ -351,7 +367,7 @@ async fn grpc_with_its_own_client() -> Result<()> {
     );
     let health = command(&["endpoint", "health"]).output().await?;
     ensure!(health.status.success(), "{health:?}");
-    Ok(())
+    Ok((port, (serve, etcd)))
 }
 
 #[tokio::test(flavor = "multi_thread")]
