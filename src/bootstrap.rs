@@ -1,14 +1,17 @@
 //! `comind-ops bootstrap`: the whole platform, from nothing, in one command.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 use comind_bootstrap::cluster::host::cluster::HostCluster;
 use comind_bootstrap::cluster::host::place::Place;
 use comind_bootstrap::event::{Level, now, say};
 use comind_bootstrap::plan::step::graph;
+use comind_bootstrap::platform::source::{Login, Source};
 use comind_bootstrap::platform::{hosts, plan, watching};
+use comind_bootstrap::secret::Secret;
 use comind_bootstrap::services::session::Session;
 use comind_bootstrap::watch::table;
 use serde_json::json;
@@ -30,7 +33,41 @@ pub(crate) struct Bootstrap {
     #[command(flatten)]
     wishes: Wishes,
     #[command(flatten)]
+    repository: RepositoryArgs,
+    #[command(flatten)]
     services: ServiceArgs,
+}
+
+/// A repository that the platform is described in instead of its own.
+#[derive(Args, Debug)]
+struct RepositoryArgs {
+    /// Describe the platform in this repository instead of one inside it. Filled if it is empty; kept for later runs
+    #[arg(long, env = "REPO_URL", value_name = "URL")]
+    repo_url: Option<String>,
+    /// Who fetches from it and pushes to it
+    #[arg(long, env = "REPO_USER", value_name = "NAME", requires = "repo_url")]
+    repo_user: Option<String>,
+    /// A file with that user's password or token
+    #[arg(
+        long,
+        env = "REPO_PASSWORD_FILE",
+        value_name = "FILE",
+        requires = "repo_user"
+    )]
+    repo_password_file: Option<PathBuf>,
+}
+
+impl RepositoryArgs {
+    fn source(self, place: &Place) -> Result<Source> {
+        let login = self.repo_user.zip(self.repo_password_file);
+        let login = login.map(|(user, file)| {
+            let text = std::fs::read_to_string(&file)
+                .with_context(|| format!("cannot read {}", file.display()))?;
+            let password = Secret::new(text.trim_end());
+            anyhow::Ok(Login { user, password })
+        });
+        Source::choose(place, self.repo_url, login.transpose()?)
+    }
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
@@ -57,7 +94,8 @@ impl Bootstrap {
             bail!("{lack}");
         }
         let session = Arc::new(Session::open(self.services.request(home)?).await?);
-        let steps = plan::steps(&known, &session, std::env::current_exe()?)?;
+        let source = self.repository.source(&known.place)?;
+        let steps = plan::steps(&known, &session, &source, std::env::current_exe()?)?;
         let graph = graph(&steps)?.part(&self.wishes.part())?;
         if self.wishes.plan {
             return planned::show(&graph, &steps, out).await;
@@ -79,7 +117,7 @@ impl Bootstrap {
         let outcome = planned::carry_out(&graph, &steps, &journal, "platform", out).await?;
         show(&session, out).await?;
         if graph.sorted().contains(&"watching") {
-            show_platform(&known.place, out).await?;
+            show_platform(&known.place, &source, out).await?;
         }
         planned::tell(&known.place, &outcome, out)?;
         Ok(Ended::Well)
@@ -87,9 +125,9 @@ impl Bootstrap {
 }
 
 /// What the collector in the cluster sees, and where everything is.
-async fn show_platform(place: &Place, out: &Output) -> Result<()> {
+async fn show_platform(place: &Place, source: &Source, out: &Output) -> Result<()> {
     let state = watching::state(&place.kubeconfig()).await?;
-    let pages = hosts::pages(place.env);
+    let pages = hosts::pages(place.env, source);
     let text = format!(
         "\n{}\n{}\nPasswords: comind-ops gitops login\n",
         table::brief(&state, now(), out.look()),

@@ -2,12 +2,11 @@
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
-use comind_bootstrap::cluster::host::place::Place;
 use comind_bootstrap::cluster::objects;
 use comind_bootstrap::event::{Level, say};
 use comind_bootstrap::platform::applications::{self, Application};
-use comind_bootstrap::platform::repository::{self, Repository};
-use comind_bootstrap::platform::{argocd, git, logins, rollback};
+use comind_bootstrap::platform::source::{Login, Source};
+use comind_bootstrap::platform::{argocd, logins, rollback};
 use comind_bootstrap::secret::Secret;
 use serde_json::json;
 
@@ -61,8 +60,14 @@ impl Gitops {
                 return Ok(Ended::by(all.iter().all(Application::is_well)));
             }
             What::Login => {
-                let repository = login(place).await?;
-                let url = repository::url(place.node());
+                let source = Source::choose(place, None, None)?;
+                let url = source.url_from_here(place);
+                let login = source.login(&place.kubeconfig()).await?;
+                let login = login.unwrap_or(Login {
+                    user: "-".to_owned(),
+                    password: Secret::new("-"),
+                });
+                let (repository_user, repository) = (login.user, login.password);
                 let admin = argocd::first_password(&place.kubeconfig()).await?;
                 let admin = admin.expose();
                 let services = format!("platform-{}", self.env.env.name());
@@ -71,11 +76,11 @@ impl Gitops {
                 let (user, minio) = (logins::MINIO_USER, minio.expose());
                 let text = format!(
                     "repository  {url}\n  user      {}\n  password  {}\nArgo CD\n  user      admin\n  password  {admin}\nMinIO\n  user      {user}\n  password  {minio}\n",
-                    git::USER,
+                    repository_user,
                     repository.expose()
                 );
                 let value = json!({
-                    "repository": { "url": url, "user": git::USER, "password": repository.expose() },
+                    "repository": { "url": url, "user": repository_user, "password": repository.expose() },
                     "argocd": { "user": "admin", "password": admin },
                     "minio": { "user": user, "password": minio },
                 });
@@ -94,8 +99,9 @@ impl Gitops {
                 revision,
             } => {
                 let one = named(&applications::list(&client).await?, &application)?;
-                let repository =
-                    Repository::new(&known.programs, place.node(), &login(place).await?)?;
+                let source = Source::choose(place, None, None)?;
+                let repository = source.open(&known.programs, place).await?;
+                let repository = repository.context("the repository has no login yet")?;
                 let dir = place.data("rollback");
                 let done =
                     rollback::roll_back(&repository, &one, self.env.env, revision.as_deref(), &dir)
@@ -110,11 +116,6 @@ impl Gitops {
         }
         Ok(Ended::Well)
     }
-}
-
-async fn login(place: &Place) -> Result<Secret> {
-    let found = git::login(&place.kubeconfig()).await?;
-    found.context("the repository has no login yet")
 }
 
 fn named(all: &[Application], name: &str) -> Result<Application> {

@@ -173,7 +173,7 @@ async fn native_histograms_reach_prometheus() -> Result<()> {
 }
 
 /// Prometheus with native histograms on, which `comind_peers` does not switch on.
-struct NativePrometheus {
+pub(crate) struct NativePrometheus {
     addr: std::net::SocketAddr,
     _port: comind_peers::port::Port,
     _process: comind_peers::process::Process,
@@ -181,7 +181,7 @@ struct NativePrometheus {
 }
 
 impl NativePrometheus {
-    async fn start(serve: &Serve) -> Result<Self> {
+    pub(crate) async fn start(serve: &Serve) -> Result<Self> {
         let dir = tempfile::tempdir()?;
         let port = comind_peers::port::Port::free()?;
         let config = dir.path().join("prometheus.yml");
@@ -215,7 +215,7 @@ impl NativePrometheus {
         })
     }
 
-    async fn value(&self, expression: &str) -> Result<f64> {
+    pub(crate) async fn value(&self, expression: &str) -> Result<f64> {
         let query: String = expression
             .bytes()
             .map(|byte| format!("%{byte:02x}"))

@@ -31,6 +31,7 @@ const PROGRAMS: &[&str] = &[
     "/usr/lib/cni/bridge",
     "coredns",
     "local-path-provisioner",
+    "metrics-server",
     "argocd",
     "helm",
     "kustomize",

@@ -8,10 +8,10 @@ use include_dir::{Dir, include_dir};
 use serde_json::{Value, json};
 
 use crate::cluster::env::Env;
-use crate::platform::git;
 use crate::platform::hosts::hosts;
 use crate::platform::images::Images;
 use crate::platform::logins::{MINIO_USER, SECRET};
+use crate::platform::source::Source;
 use crate::platform::targets;
 use crate::services::settings::Settings;
 
@@ -36,11 +36,11 @@ pub type Files = BTreeMap<String, String>;
 ///
 /// # Errors
 /// When an embedded file is no text.
-pub fn first(env: Env) -> Result<Files> {
+pub fn first(env: Env, repository: &str) -> Result<Files> {
     let mut all = Files::new();
     add(&mut all, &FIRST, "", "")?;
     for text in all.values_mut() {
-        *text = filled(text, env);
+        *text = filled(text, env, repository);
     }
     for (from, to) in PLACES {
         let chart = CHARTS.get_dir(from);
@@ -50,9 +50,9 @@ pub fn first(env: Env) -> Result<Files> {
     Ok(all)
 }
 
-/// A text with what differs between environments.
-pub fn filled(text: &str, env: Env) -> String {
-    text.replace("@REPOSITORY@", git::REPOSITORY)
+/// A text with what differs between platforms.
+pub fn filled(text: &str, env: Env, repository: &str) -> String {
+    text.replace("@REPOSITORY@", repository)
         .replace("@ENV@", env.name())
 }
 
@@ -70,7 +70,7 @@ fn add(all: &mut Files, dir: &Dir<'_>, from: &str, to: &str) -> Result<()> {
 ///
 /// # Errors
 /// When they cannot be written as YAML.
-pub fn made(env: Env, images: &Images, settings: &Settings) -> Result<Files> {
+pub fn made(env: Env, source: &Source, images: &Images, settings: &Settings) -> Result<Files> {
     let image = |name: &str| json!({ "name": name, "pullPolicy": "Never" });
     let shown = |name: &str| json!({ "hosts": hosts(name) });
     let values: [(&str, Value); 7] = [
@@ -86,7 +86,7 @@ pub fn made(env: Env, images: &Images, settings: &Settings) -> Result<Files> {
                 "image": image(&images.comind_ops),
                 "secret": SECRET,
                 "ingress": shown("comind"),
-                "config": targets::config(env, settings, MINIO_USER),
+                "config": targets::config(env, source, settings, MINIO_USER),
             }),
         ),
         (
@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn a_chart_keeps_its_tree() -> Result<()> {
-        let files = first(Env::Dev)?;
+        let files = first(Env::Dev, Source::Own.url())?;
         assert_eq!(applications(&files).count(), PLACES.len());
         for path in [
             "README.md",
@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn values_name_images_and_no_passwords() -> Result<()> {
         let images = Images::named(|name| format!("here/{name}:1"));
-        let files = made(Env::Stage, &images, &Settings::default())?;
+        let files = made(Env::Stage, &Source::Own, &images, &Settings::default())?;
         insta::assert_snapshot!(files["environments/stage/made/comind-ops.yaml"]);
         assert_eq!(files.len(), PLACES.len());
         for (path, text) in &files {

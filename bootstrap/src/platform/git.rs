@@ -1,6 +1,6 @@
 //! The platform's own repository, served inside it: git's HTTP backend with a login.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,8 @@ use crate::cluster::ready::{self, Workload};
 use crate::event::About;
 use crate::plan::graph::Id;
 use crate::plan::step::{Change, Planned, Step};
-use crate::platform::{applications, argocd, logins};
+use crate::platform::source::{Login, Source};
+use crate::platform::{applications, logins};
 use crate::secret::Secret;
 use crate::wait::Look;
 
@@ -42,6 +43,12 @@ pub fn step(known: &Arc<Known>, image: &str) -> Result<Box<dyn Planned>> {
     }))
 }
 
+/// Where it is reached from this machine. Names of the cluster mean nothing here, and a proxy for the
+/// world outside does not know its node.
+pub fn url(node: Ipv4Addr) -> String {
+    format!("http://{node}:{NODE_PORT}/git/platform.git")
+}
+
 /// The password of the repository.
 ///
 /// # Errors
@@ -64,29 +71,19 @@ struct Seen {
 
 /// The login, for the server and for Argo CD.
 fn both(password: &Secret) -> [Value; 2] {
+    let login = Login {
+        user: USER.to_owned(),
+        password: password.clone(),
+    };
     let password = password.expose();
+    let data = [
+        ("username", USER),
+        ("password", password),
+        ("users", &format!("{USER}:{password}\n")),
+    ];
     [
-        logins::secret(
-            NAMESPACE,
-            LOGIN,
-            &[],
-            &[
-                ("username", USER),
-                ("password", password),
-                ("users", &format!("{USER}:{password}\n")),
-            ],
-        ),
-        logins::secret(
-            argocd::NAMESPACE,
-            "platform-repository",
-            &[("argocd.argoproj.io/secret-type", "repository")],
-            &[
-                ("type", "git"),
-                ("url", REPOSITORY),
-                ("username", USER),
-                ("password", password),
-            ],
-        ),
+        logins::secret(NAMESPACE, LOGIN, &[], &data),
+        Source::Own.secret(Some(&login)),
     ]
 }
 

@@ -17,16 +17,16 @@ use crate::plan::graph::Id;
 use crate::plan::step::{Change, Step};
 use crate::platform::applications;
 use crate::platform::files::{self, Files};
-use crate::platform::git;
 use crate::platform::images::Images;
 use crate::platform::repository::Repository;
-use crate::secret::Secret;
+use crate::platform::source::Source;
 use crate::services::settings::Settings;
 use crate::wait::Look;
 
 /// The files of the repository, and what the cluster has to know of it.
 pub struct GitOps {
     known: Arc<Known>,
+    source: Source,
     first: Files,
     made: Files,
     wanted: Vec<Value>,
@@ -36,7 +36,7 @@ pub struct GitOps {
 
 /// What there is.
 pub struct Seen {
-    login: Option<Secret>,
+    repository: Option<Repository>,
     empty: bool,
     /// Those of our values that are not there, or not so.
     outdated: Vec<String>,
@@ -48,35 +48,44 @@ impl GitOps {
     ///
     /// # Errors
     /// When a manifest is wrong.
-    pub fn new(known: &Arc<Known>, images: &Images, settings: &Settings) -> Result<Self> {
+    pub fn new(
+        known: &Arc<Known>,
+        source: &Source,
+        images: &Images,
+        settings: &Settings,
+    ) -> Result<Self> {
         let env = known.place.env;
-        let manifest = files::filled(include_str!("../../manifests/gitops.yaml"), env);
-        let first = files::first(env)?;
+        let url = source.url();
+        let manifest = files::filled(include_str!("../../manifests/gitops.yaml"), env, url);
+        let first = files::first(env, url)?;
         // The one that the others come from is first.
         let applications = std::iter::once("platform").chain(files::applications(&first));
         Ok(Self {
             known: known.clone(),
+            source: source.clone(),
             applications: applications.map(str::to_owned).collect(),
             first,
-            made: files::made(env, images, settings)?,
+            made: files::made(env, source, images, settings)?,
             wanted: objects::parse(&manifest)?,
         })
     }
 
-    fn repository(&self, login: &Secret) -> Result<Repository> {
-        Repository::new(&self.known.programs, self.known.place.node(), login)
+    async fn repository(&self) -> Result<Option<Repository>> {
+        self.source
+            .open(&self.known.programs, &self.known.place)
+            .await
     }
 
     /// A copy of what was pushed, to be read and to be committed in.
-    async fn copy(&self, login: &Secret) -> Result<PathBuf> {
+    async fn copy(&self, repository: &Repository) -> Result<PathBuf> {
         let dir = self.known.place.data("platform-repository");
         crate::store::remove(&dir)?;
-        self.repository(login)?.clone_to(&dir).await?;
+        repository.clone_to(&dir).await?;
         Ok(dir)
     }
 
-    async fn outdated(&self, login: &Secret) -> Result<Vec<String>> {
-        let dir = self.copy(login).await?;
+    async fn outdated(&self, repository: &Repository) -> Result<Vec<String>> {
+        let dir = self.copy(repository).await?;
         let mut outdated = Vec::new();
         for (name, wanted) in &self.made {
             if crate::store::read(&dir.join(name))?.as_ref() != Some(wanted) {
@@ -87,12 +96,11 @@ impl GitOps {
         Ok(outdated)
     }
 
-    async fn fill(&self, login: &Secret) -> Result<()> {
+    async fn fill(&self, repository: &Repository) -> Result<()> {
         let dir = self.known.place.data("platform-repository");
         crate::store::remove(&dir)?;
         write(&dir, &self.first)?;
         write(&dir, &self.made)?;
-        let repository = self.repository(login)?;
         repository
             .git(&dir, &["init", "--quiet", "--initial-branch=main"])
             .await?;
@@ -101,23 +109,29 @@ impl GitOps {
         crate::store::remove(&dir).map(drop)
     }
 
-    async fn update(&self, login: &Secret) -> Result<()> {
-        let dir = self.copy(login).await?;
+    async fn update(&self, repository: &Repository) -> Result<()> {
+        let dir = self.copy(repository).await?;
         write(&dir, &self.made)?;
         let message = "Images and addresses as comind-ops bootstrap has made them";
-        self.repository(login)?
-            .commit_and_push(&dir, message)
-            .await?;
+        repository.commit_and_push(&dir, message).await?;
         crate::store::remove(&dir).map(drop)
     }
 
     async fn look(&self) -> Result<Look<(), String>> {
-        let client = objects::client(&self.known.place.kubeconfig()).await?;
+        let kubeconfig = self.known.place.kubeconfig();
+        let client = objects::client(&kubeconfig).await?;
+        let repository = self.repository().await?;
+        let repository = repository.context("the repository has no login yet")?;
+        let head = repository.head().await?;
         let all = applications::list(&client).await?;
         for name in &self.applications {
             let Some(one) = all.iter().find(|one| one.name == *name) else {
                 return Ok(Look::NotYet(format!("there is no application {name} yet")));
             };
+            if one.revision != head {
+                let text = format!("application {name} has not seen the newest commit yet");
+                return Ok(Look::NotYet(text));
+            }
             match one.look(&client).await? {
                 Look::Done(()) => {}
                 other => return Ok(other),
@@ -156,18 +170,18 @@ impl Step for GitOps {
     async fn observe(&self) -> Result<Seen> {
         let kubeconfig: PathBuf = self.known.place.kubeconfig();
         let client = objects::client(&kubeconfig).await?;
-        let login = git::login(&kubeconfig).await?;
-        let empty = match &login {
+        let repository = self.repository().await?;
+        let empty = match &repository {
             None => true,
-            Some(login) => self.repository(login)?.is_empty().await?,
+            Some(repository) => repository.head().await?.is_none(),
         };
-        let outdated = match &login {
-            Some(login) if !empty => self.outdated(login).await?,
+        let outdated = match &repository {
+            Some(repository) if !empty => self.outdated(repository).await?,
             _ => Vec::new(),
         };
         let objects = objects::look(&client, &self.wanted).await?;
         Ok(Seen {
-            login,
+            repository,
             empty,
             outdated,
             objects,
@@ -192,15 +206,17 @@ impl Step for GitOps {
 
     async fn apply(&self, seen: Seen, _: About<'_>) -> Result<()> {
         let client = objects::client(&self.known.place.kubeconfig()).await?;
-        let login = seen
-            .login
+        let repository = seen
+            .repository
             .context("the repository has no login yet; run this again")?;
+        let denied = "cannot push to the repository; REPO_USER and REPO_PASSWORD_FILE name who may";
         if seen.empty {
-            self.fill(&login).await?;
+            self.fill(&repository).await.context(denied)?;
         }
         if !seen.outdated.is_empty() {
-            self.update(&login).await?;
+            self.update(&repository).await.context(denied)?;
         }
+        self.source.note(&self.known.place)?;
         objects::apply(&client, &seen.objects).await
     }
 

@@ -5,6 +5,7 @@ use serde::Serialize;
 use crate::cluster::env::Env;
 use crate::platform::git;
 use crate::platform::logins::MINIO_USER;
+use crate::platform::source::Source;
 use crate::services::table::{Look, plain, trimmed};
 
 /// The names of a page: one that every resolver should know, and one for those that do not.
@@ -40,20 +41,23 @@ pub struct Page {
 }
 
 /// The platform's pages.
-pub fn pages(env: Env) -> Vec<Page> {
+pub fn pages(env: Env, source: &Source) -> Vec<Page> {
     let page = |name, user| Page {
         name,
         url: format!("http://{}:{}/", hosts(name)[0], port(env)),
         user,
     };
-    vec![
+    let mut all = vec![
         page("comind", None),
         page("argocd", Some("admin")),
         page("prometheus", None),
         page("alertmanager", None),
         page("minio", Some(MINIO_USER)),
-        page("git", Some(git::USER)),
-    ]
+    ];
+    if source.is_own() {
+        all.push(page("git", Some(git::USER)));
+    }
+    all
 }
 
 /// The pages as a table for people.
@@ -72,7 +76,7 @@ mod tests {
 
     #[test]
     fn each_page_has_a_line_and_each_environment_a_port() {
-        insta::assert_snapshot!(table(&pages(Env::Dev), Look::default()), @"
+        insta::assert_snapshot!(table(&pages(Env::Dev, &Source::Own), Look::default()), @"
         PAGE          URL                                  USER
         comind        http://comind.localhost:8081/        -
         argocd        http://argocd.localhost:8081/        admin

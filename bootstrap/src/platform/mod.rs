@@ -14,6 +14,7 @@ pub mod rollback;
 pub mod rooms;
 pub mod secrets;
 pub mod services;
+pub mod source;
 pub mod targets;
 pub mod watching;
 pub mod wires;

@@ -14,6 +14,7 @@ use crate::plan::step::Planned;
 use crate::platform::gitops::GitOps;
 use crate::platform::secrets::Logins;
 use crate::platform::services::ServiceStep;
+use crate::platform::source::Source;
 use crate::platform::watching::Watching;
 use crate::platform::wires::Wires;
 use crate::platform::{argocd, git, images, rooms};
@@ -26,6 +27,7 @@ use crate::services::session::Session;
 pub fn steps(
     known: &Arc<Known>,
     session: &Arc<Session>,
+    source: &Source,
     own: PathBuf,
 ) -> Result<Vec<Box<dyn Planned>>> {
     let mut all: Vec<Box<dyn Planned>> = Vec::new();
@@ -49,10 +51,25 @@ pub fn steps(
         all.push(Box::new(Images { known, id, recipes }));
     }
     all.push(argocd::step(known, &images)?);
-    all.push(git::step(known, &images.git)?);
+    all.push(match source {
+        Source::Own => git::step(known, &images.git)?,
+        Source::Given(_, login) => Box::new(Applied {
+            id: "git",
+            needs: &["base"],
+            limit: Duration::from_secs(30),
+            kubeconfig: known.place.kubeconfig(),
+            wanted: vec![source.secret(login.as_ref())],
+            works: Vec::new(),
+        }),
+    });
     all.push(Box::new(Logins::new(known, &session.settings)));
     all.push(Box::new(Wires::new(known, &session.settings)?));
-    all.push(Box::new(GitOps::new(known, &images, &session.settings)?));
+    all.push(Box::new(GitOps::new(
+        known,
+        source,
+        &images,
+        &session.settings,
+    )?));
     all.push(Box::new(Watching(known.clone())));
     Ok(all)
 }

@@ -1,6 +1,5 @@
-//! The platform's repository from outside: git's own program with the repository's login.
+//! The platform's repository from outside: git's own program with the repository's login, where it has one.
 
-use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -9,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use base64::Engine as _;
 use tokio::process::Command;
 
-use crate::platform::git;
+use crate::platform::source::Login;
 use crate::programs::Programs;
 use crate::secret::Secret;
 
@@ -26,23 +25,24 @@ const AUTHOR: [&str; 4] = [
 pub struct Repository {
     program: PathBuf,
     url: String,
-    host: String,
-    header: Secret,
+    header: Option<Secret>,
 }
 
 impl Repository {
-    /// On this node, with this login.
+    /// At this URL, with this login where it wants one.
     ///
     /// # Errors
     /// When git is missing.
-    pub fn new(programs: &Programs, node: Ipv4Addr, login: &Secret) -> Result<Self> {
-        let pair = format!("{}:{}", git::USER, login.expose());
-        let pair = base64::engine::general_purpose::STANDARD.encode(pair);
+    pub fn new(programs: &Programs, url: String, login: Option<&Login>) -> Result<Self> {
+        let header = login.map(|login| {
+            let pair = format!("{}:{}", login.user, login.password.expose());
+            let pair = base64::engine::general_purpose::STANDARD.encode(pair);
+            Secret::new(format!("Authorization: Basic {pair}"))
+        });
         Ok(Self {
             program: programs.find("git", "run `make setup-cluster`, or: apt-get install git")?,
-            url: url(node),
-            host: node.to_string(),
-            header: Secret::new(format!("Authorization: Basic {pair}")),
+            url,
+            header,
         })
     }
 
@@ -58,12 +58,14 @@ impl Repository {
             .env("GIT_CONFIG_NOSYSTEM", "1")
             .env("GIT_CONFIG_GLOBAL", "/dev/null")
             .env("GIT_TERMINAL_PROMPT", "0")
-            .env("GIT_CONFIG_COUNT", "1")
-            .env("GIT_CONFIG_KEY_0", "http.extraHeader")
-            .env("GIT_CONFIG_VALUE_0", self.header.expose())
-            .env("NO_PROXY", &self.host)
             .stdin(Stdio::null())
             .kill_on_drop(true);
+        if let Some(header) = &self.header {
+            command
+                .env("GIT_CONFIG_COUNT", "1")
+                .env("GIT_CONFIG_KEY_0", "http.extraHeader")
+                .env("GIT_CONFIG_VALUE_0", header.expose());
+        }
         let what = args
             .iter()
             .find(|arg| !arg.starts_with('-') && !arg.contains('='));
@@ -79,14 +81,17 @@ impl Repository {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    /// Whether nobody has pushed anything yet.
+    /// The newest commit; nothing while nobody has pushed anything yet.
     ///
     /// # Errors
     /// When it does not answer.
-    pub async fn is_empty(&self) -> Result<bool> {
+    pub async fn head(&self) -> Result<Option<String>> {
         let dir = std::env::temp_dir();
         let heads = self.git(&dir, &["ls-remote", "--heads", &self.url]).await?;
-        Ok(!heads.contains("refs/heads/main"))
+        let main = heads
+            .lines()
+            .find_map(|line| line.strip_suffix("\trefs/heads/main"));
+        Ok(main.map(str::to_owned))
     }
 
     /// A copy of it, in a folder that must not be there yet.
@@ -119,9 +124,4 @@ impl Repository {
             .trim()
             .to_owned())
     }
-}
-
-/// Where it is reached from this machine.
-pub fn url(node: Ipv4Addr) -> String {
-    format!("http://{node}:{}/git/platform.git", git::NODE_PORT)
 }

@@ -5,6 +5,7 @@
 use serde_json::{Value, json};
 
 use crate::cluster::env::Env;
+use crate::platform::source::Source;
 use crate::services::catalog::Service;
 use crate::services::settings::Settings;
 
@@ -12,12 +13,15 @@ use crate::services::settings::Settings;
 const SECRETS: &str = "/run/secrets/comind-ops";
 
 /// The configuration, as far as it is not the chart's.
-pub fn config(env: Env, settings: &Settings, minio_user: &str) -> Value {
+pub fn config(env: Env, source: &Source, settings: &Settings, minio_user: &str) -> Value {
     let mut targets = platform(env, settings, minio_user);
     for service in settings.wanted() {
         targets.push(on_this_machine(service, env, settings));
     }
     targets.extend(around());
+    if source.is_own() {
+        targets.push(json!({ "name": "git", "kind": "tcp", "url": "tcp://git.platform:80" }));
+    }
     json!({
         "defaults": { "interval": "1s", "timeout": "1s" },
         "targets": targets,
@@ -87,7 +91,6 @@ fn around() -> Vec<Value> {
         page("prometheus", "http://prometheus:9090/-/ready"),
         page("alertmanager", "http://alertmanager:9093/-/ready"),
         page("ingress", "http://comind-ingress.ingress:9600/readyz"),
-        json!({ "name": "git", "kind": "tcp", "url": "tcp://git.platform:80" }),
     ]
 }
 

@@ -50,27 +50,14 @@ pub struct Known {
 pub fn all(known: &Arc<Known>) -> Result<Vec<Box<dyn Planned>>> {
     let programs = &known.programs;
     let sandbox = sandbox(programs)?;
-    let coredns = Recipe {
-        name: "coredns",
-        files: vec![("bin/coredns", programs.find("coredns", BUILT)?)],
-        entrypoint: vec!["/bin/coredns"],
-        user: "65532:65532",
-        ..Recipe::default()
-    };
-    let local_path = Recipe {
-        name: "local-path-provisioner",
-        files: vec![(
-            "bin/local-path-provisioner",
-            programs.find("local-path-provisioner", BUILT)?,
-        )],
-        entrypoint: vec!["/bin/local-path-provisioner"],
-        user: "65532:65532",
-        ..Recipe::default()
-    };
-    let (sandbox_image, dns_image, volumes_image) = (
+    let coredns = alone(programs, "/bin/coredns")?;
+    let local_path = alone(programs, "/bin/local-path-provisioner")?;
+    let metrics_server = alone(programs, "/bin/metrics-server")?;
+    let (sandbox_image, dns_image, volumes_image, metrics_image) = (
         sandbox.reference()?,
         coredns.reference()?,
         local_path.reference()?,
+        metrics_server.reference()?,
     );
     let process = |component, needs: &'static [Id]| -> Box<dyn Planned> {
         Box::new(Process {
@@ -106,6 +93,8 @@ pub fn all(known: &Arc<Known>) -> Result<Vec<Box<dyn Planned>>> {
             "@FOLDER@",
             &known.place.data("volumes").display().to_string(),
         );
+    let metrics =
+        include_str!("../../../manifests/metrics-server.yaml").replace("@IMAGE@", &metrics_image);
     Ok(vec![
         Box::new(Network(known.clone())),
         Box::new(Certificates(known.clone())),
@@ -119,6 +108,7 @@ pub fn all(known: &Arc<Known>) -> Result<Vec<Box<dyn Planned>>> {
                 (sandbox_image.clone(), sandbox),
                 (dns_image, coredns),
                 (volumes_image, local_path),
+                (metrics_image, metrics_server),
             ],
         }),
         process(Component::ApiServer, &["etcd", "kubeconfig"]),
@@ -128,10 +118,24 @@ pub fn all(known: &Arc<Known>) -> Result<Vec<Box<dyn Planned>>> {
         process(Component::KubeProxy, &["apiserver"]),
         addon("dns", &dns, "coredns")?,
         addon("volumes", &volumes, "local-path-provisioner")?,
+        addon("metrics", &metrics, "metrics-server")?,
     ])
 }
 
 pub(crate) const BUILT: &str = "run `make setup-cluster`";
+
+/// A program that needs nothing but itself.
+fn alone(programs: &Programs, entry: &'static str) -> Result<Recipe> {
+    let path = entry.trim_start_matches('/');
+    let name = path.rsplit('/').next().unwrap_or(path);
+    Ok(Recipe {
+        name,
+        files: vec![(path, programs.find(name, BUILT)?)],
+        entrypoint: vec![entry],
+        user: "65532:65532",
+        ..Recipe::default()
+    })
+}
 
 /// Holds a pod's namespaces by sleeping, and helps with volumes by a shell.
 fn sandbox(programs: &Programs) -> Result<Recipe> {
