@@ -10,11 +10,11 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::process::Command;
 
-use crate::bootstrap_kills;
 use crate::ops::{START, finish};
 use crate::platform_of::PlatformOf;
+use crate::{bootstrap_broken, bootstrap_kills};
 
-const GIT: Tool = Tool::debian("git", "git");
+pub(crate) const GIT: Tool = Tool::debian("git", "git");
 const CURL: Tool = Tool::debian("curl", "curl");
 
 const BOOTSTRAP: &[&str] = &["bootstrap"];
@@ -43,6 +43,7 @@ async fn from_nothing_to_gitops_and_back() -> Result<()> {
         failed.said()
     );
     drop(taken);
+    bootstrap_broken::before_the_cluster(ops).await?;
 
     // Two at once: one waits for the other, and says so.
     let mut first = ops.spawn(BOOTSTRAP)?;
@@ -80,8 +81,11 @@ async fn from_nothing_to_gitops_and_back() -> Result<()> {
 
     namespaces_are_closed(&platform).await?;
     it_watches_itself(&platform).await?;
+    a_backup_is_made(&platform).await?;
     a_push_is_followed(&platform).await?;
     what_is_wrong_is_said(&platform).await?;
+    bootstrap_broken::in_the_repository(&platform).await?;
+    bootstrap_broken::a_repository_of_ones_own(&platform).await?;
 
     ops.good(&["destroy", "--yes"]).await?;
     ensure!(ops.home().join("data/postgresql").exists(), "data is kept");
@@ -189,6 +193,19 @@ async fn it_watches_itself(platform: &PlatformOf) -> Result<()> {
     .await
 }
 
+/// The nightly dump, now: it lies in the object store.
+async fn a_backup_is_made(platform: &PlatformOf) -> Result<()> {
+    let of = ["-n", "platform-prod"];
+    let begin = ["create", "job", "--from=cronjob/postgresql-backup", "now"];
+    platform.ask(&[&of[..], &begin].concat()).await?;
+    let done = ["wait", "--for=condition=complete", "job/now", "--timeout=120s"];
+    platform.ask(&[&of[..], &done].concat()).await?;
+    let list = ["exec", "minio-0", "--", "ls", "/data/backups/postgresql"];
+    let there = platform.ask(&[&of[..], &list].concat()).await?;
+    ensure!(there.contains("day.sql.gz"), "{there}");
+    Ok(())
+}
+
 /// A commit counts a moment after it was pushed, and is taken back as quickly; what somebody deletes
 /// comes back; without a login there is nothing, and history is not rewritten.
 async fn a_push_is_followed(platform: &PlatformOf) -> Result<()> {
@@ -283,7 +300,7 @@ async fn a_push_is_followed(platform: &PlatformOf) -> Result<()> {
     Ok(())
 }
 
-async fn git(dir: &std::path::Path, args: &[&str]) -> Result<(bool, String)> {
+pub(crate) async fn git(dir: &std::path::Path, args: &[&str]) -> Result<(bool, String)> {
     let mut command = Command::new(GIT.find()?);
     command
         .args(["-c", "user.name=test", "-c", "user.email=test@localhost"])

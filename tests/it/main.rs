@@ -7,6 +7,7 @@ mod alertmanager;
 mod api;
 mod argocd;
 mod bootstrap;
+mod bootstrap_broken;
 mod bootstrap_kills;
 mod chaos;
 mod charts;

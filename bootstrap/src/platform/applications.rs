@@ -30,6 +30,9 @@ pub struct Application {
     pub message: Option<String>,
     /// What it was made from before, the newest last.
     pub history: Vec<String>,
+    /// The last attempt to bring it there has failed.
+    #[serde(skip)]
+    failed: bool,
     /// What of it runs pods.
     #[serde(skip)]
     runs: Vec<Runs>,
@@ -96,6 +99,10 @@ fn read(object: &Value) -> Application {
             .or_else(|| text(&status["operationState"]["message"]))
             .or_else(|| text(&status["health"]["message"])),
         history: history.filter_map(|one| text(&one["revision"])).collect(),
+        failed: matches!(
+            status["operationState"]["phase"].as_str(),
+            Some("Failed" | "Error")
+        ),
         runs: runs(status),
     }
 }
@@ -137,7 +144,13 @@ impl Application {
             return Ok(Look::Done(()));
         };
         if self.sync != "Synced" {
-            return Ok(Look::NotYet(complaint));
+            // What no definition is there for does not come by itself.
+            return Ok(
+                match self.failed && complaint.contains("CRD is installed") {
+                    true => Look::Hopeless(complaint),
+                    false => Look::NotYet(complaint),
+                },
+            );
         }
         let runs: Vec<Workload<'_>> = self.runs.iter().filter_map(Runs::workload).collect();
         let name = &self.name;

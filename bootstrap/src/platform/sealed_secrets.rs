@@ -21,6 +21,8 @@ use crate::wait::Look;
 
 /// Where it runs.
 const NAMESPACE: &str = "platform";
+/// The annotation of its pod that tells one key from another.
+const KEY: &str = "comind.pro/key";
 /// Its program, here and in its image.
 const PROGRAM: &str = "sealed-secrets-controller";
 
@@ -71,17 +73,20 @@ impl SealedSecrets {
     }
 }
 
-/// The objects; the key comes first, since the controller reads it when it starts. Without one
-/// there is only what does not need it.
+/// The objects; the key comes first, since the controller reads it when it starts, and another one
+/// starts it anew. Without one there is only what does not need it.
 fn wanted(image: &str, pair: Option<&Pair>) -> Result<Vec<Value>> {
     let text = include_str!("../../manifests/sealed-secrets.yaml").replace("@IMAGE@", image);
-    let key = pair.map(|pair| fingerprint::of_bytes(pair.certificate.as_bytes()));
-    let text = text.replace("@KEY@", &key.unwrap_or_default());
     let mut all = objects::parse(&objects::with_edition(&text))?;
-    match pair {
-        Some(pair) => all.insert(0, pair.secret(NAMESPACE)),
-        None => all.retain(|one| one["kind"] != "Deployment"),
+    let Some(pair) = pair else {
+        all.retain(|one| one["kind"] != "Deployment");
+        return Ok(all);
+    };
+    let key = fingerprint::of_bytes(pair.certificate.as_bytes());
+    for one in all.iter_mut().filter(|one| one["kind"] == "Deployment") {
+        one["spec"]["template"]["metadata"]["annotations"][KEY] = key.clone().into();
     }
+    all.insert(0, pair.secret(NAMESPACE));
     Ok(all)
 }
 
@@ -146,9 +151,7 @@ mod tests {
         };
         let key = |all: &[Value]| {
             let found = all.iter().find(|one| one["kind"] == "Deployment");
-            found.map(|one| {
-                one["spec"]["template"]["metadata"]["annotations"]["comind.pro/key"].clone()
-            })
+            found.map(|one| one["spec"]["template"]["metadata"]["annotations"][KEY].clone())
         };
         assert_eq!(key(&wanted("i", None)?), None);
         let one = wanted("i", Some(&pair("a")))?;

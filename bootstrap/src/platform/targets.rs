@@ -90,7 +90,10 @@ fn around() -> Vec<Value> {
         json!({ "name": "cluster", "kind": "kubernetes" }),
         page("prometheus", "http://prometheus:9090/-/ready"),
         page("alertmanager", "http://alertmanager:9093/-/ready"),
-        page("ingress", "http://comind-ingress-metrics.ingress:9600/readyz"),
+        page(
+            "ingress",
+            "http://comind-ingress-metrics.ingress:9600/readyz",
+        ),
     ]
 }
 
