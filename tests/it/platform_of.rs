@@ -1,6 +1,7 @@
 //! A platform of one environment, or only its cluster: a home of its own, and all that was made
 //! gone with the test.
 
+use std::fs::File;
 use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
@@ -15,15 +16,23 @@ const KUBECTL: Tool = Tool::built("kubectl");
 pub(crate) struct PlatformOf {
     pub(crate) ops: Ops,
     env: &'static str,
+    /// Held until all that was made is gone.
+    _turn: File,
 }
 
 impl PlatformOf {
-    /// Two tests at once must not have the same environment: its name is the machine's.
+    /// An environment's name is the machine's: tests that have the same one take turns.
     pub(crate) fn new(env: &'static str) -> Result<Self> {
+        let turn = File::create(std::env::temp_dir().join(format!("comind-ops-test-{env}.lock")))?;
+        turn.lock()?;
         let mut ops = Ops::new("host", &[("ENV", env)])?;
         let users = ops.dir().join("users-kubeconfig");
         ops.set("KUBECONFIG", &users.display().to_string());
-        Ok(Self { ops, env })
+        Ok(Self {
+            ops,
+            env,
+            _turn: turn,
+        })
     }
 
     /// The name of its cluster.

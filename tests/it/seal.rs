@@ -69,14 +69,14 @@ async fn kubeseal_opens_what_we_have_sealed() -> Result<()> {
         ensure!(plain["metadata"]["labels"]["app"] == "a", "{plain}");
 
         // Under another name it opens only if that was meant.
-        let moved = done.out.replace("login", "other");
+        let moved = done.out.replace("name: login", "name: other");
         let plain = opened(&ops, &moved).await?;
         ensure!(
             (plain.code == 0) == (scope != "strict"),
             "{scope}: {}",
             plain.said()
         );
-        let moved = done.out.replace("shop", "elsewhere");
+        let moved = done.out.replace("namespace: shop", "namespace: elsewhere");
         let plain = opened(&ops, &moved).await?;
         ensure!(
             (plain.code == 0) == (scope == "cluster-wide"),
