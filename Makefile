@@ -78,6 +78,16 @@ cluster-status: build ## How its programs stand
 cluster-delete: build ## Remove it with all that it keeps; asks first
 	@$(OPS) cluster delete $(ARGS)
 
+.PHONY: tf-plan tf-apply tf-output diagnose
+tf-plan: setup-cluster build ## What Terraform would make; exit 2 if that is anything (root)
+	@$(OPS) tf plan $(ARGS)
+tf-apply: setup-cluster build ## Make the cluster by Terraform (root)
+	@$(OPS) tf apply $(ARGS)
+tf-output: build ## What others may build upon
+	@$(OPS) tf output $(ARGS)
+diagnose: build ## All that is known of what does not work, without secrets, as one file
+	@$(OPS) diagnose $(ARGS)
+
 ##### Check
 
 .PHONY: test test-build selftest fmt lint deny fuzz

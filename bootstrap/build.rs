@@ -1,7 +1,7 @@
 //! What is embedded (the platform's charts and first files) is part of the source.
 
 fn main() {
-    for dir in ["gitops", "../helm", "../dashboards/rules"] {
+    for dir in ["gitops", "terraform", "../helm", "../dashboards/rules"] {
         println!("cargo:rerun-if-changed={dir}");
     }
 }

@@ -17,6 +17,7 @@ use comind_bootstrap::watch::table;
 use serde_json::json;
 
 use crate::cluster::known;
+use crate::diagnose;
 use crate::output::Output;
 use crate::place::{EnvArgs, HomeArgs, ServiceArgs};
 use crate::planned::{self, Ended, Wishes};
@@ -93,7 +94,8 @@ impl Bootstrap {
         if let Some(lack) = cluster.lacks().await {
             bail!("{lack}");
         }
-        let session = Arc::new(Session::open(self.services.request(home)?).await?);
+        let request = self.services.request(home)?;
+        let session = Arc::new(Session::open(request.clone()).await?);
         let source = self.repository.source(&known.place)?;
         let steps = plan::steps(&known, &session, &source, std::env::current_exe()?)?;
         let graph = graph(&steps)?.part(&self.wishes.part())?;
@@ -114,7 +116,14 @@ impl Bootstrap {
         );
         session.record()?;
         let journal = plan::journal(&known);
-        let outcome = planned::carry_out(&graph, &steps, &journal, "platform", out).await?;
+        let carried = planned::carry_out(&graph, &steps, &journal, "platform", out).await;
+        let outcome = match carried {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                diagnose::after_failure(request, self.env, out).await;
+                return Err(error);
+            }
+        };
         show(&session, out).await?;
         if graph.sorted().contains(&"watching") {
             show_platform(&known.place, &source, out).await?;

@@ -5,6 +5,7 @@ mod cluster;
 mod completions;
 mod config;
 mod destroy;
+mod diagnose;
 mod doctor;
 mod down;
 mod exit;
@@ -15,10 +16,12 @@ mod output;
 mod place;
 mod planned;
 mod probe;
+mod seal;
 mod serve;
 mod services;
 mod status;
 mod supervise;
+mod tf;
 mod tls;
 mod up;
 
@@ -88,6 +91,12 @@ enum Command {
     Destroy(destroy::Destroy),
     /// What this machine lacks for `bootstrap`, and what to do; exit 1 on a problem
     Doctor(doctor::Doctor),
+    /// Everything that is known of what does not work, without secrets, as one file
+    Diagnose(diagnose::Diagnose),
+    /// The layer of infrastructure below, by Terraform: plan, apply, output, destroy
+    Tf(tf::Tf),
+    /// Seal Secrets for the cluster, from standard input, without asking it
+    Seal(seal::Seal),
     /// The platform's repository and what comes of it: status, logins, history, rollback
     Gitops(gitops::Gitops),
     /// A Kubernetes cluster of plain processes on this machine
@@ -176,6 +185,9 @@ async fn dispatch(cli: Cli, out: &Output, traced: bool) -> Result<ExitCode> {
         Command::Gitops(gitops) => return Ok(gitops.run(&cli.home, out).await?.into()),
         Command::Destroy(destroy) => destroy.run(&cli.home, out).await?,
         Command::Doctor(doctor) => return Ok(doctor.run(&cli.home, out).await?.into()),
+        Command::Diagnose(diagnose) => diagnose.run(&cli.home, out).await?,
+        Command::Tf(tf) => return Ok(tf.run(&cli.home, out).await?.into()),
+        Command::Seal(seal) => seal.run(&cli.home, out)?,
         Command::Serve(serve) => serve.run(traced).await?,
         Command::Tls(tls) => tls.run(out)?,
         Command::Probe(probe) => return Ok(verdict(probe.run(out).await?)),

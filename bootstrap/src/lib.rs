@@ -5,6 +5,7 @@
 
 pub mod cause;
 pub mod cluster;
+pub mod diagnose;
 pub mod doctor;
 pub mod event;
 pub mod fingerprint;
@@ -18,5 +19,6 @@ pub mod secret;
 pub mod services;
 pub mod store;
 pub mod supervise;
+pub mod terraform;
 pub mod wait;
 pub mod watch;

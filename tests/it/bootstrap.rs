@@ -198,7 +198,12 @@ async fn a_backup_is_made(platform: &PlatformOf) -> Result<()> {
     let of = ["-n", "platform-prod"];
     let begin = ["create", "job", "--from=cronjob/postgresql-backup", "now"];
     platform.ask(&[&of[..], &begin].concat()).await?;
-    let done = ["wait", "--for=condition=complete", "job/now", "--timeout=120s"];
+    let done = [
+        "wait",
+        "--for=condition=complete",
+        "job/now",
+        "--timeout=120s",
+    ];
     platform.ask(&[&of[..], &done].concat()).await?;
     let list = ["exec", "minio-0", "--", "ls", "/data/backups/postgresql"];
     let there = platform.ask(&[&of[..], &list].concat()).await?;

@@ -32,6 +32,7 @@ const PROGRAMS: &[&str] = &[
     "coredns",
     "local-path-provisioner",
     "metrics-server",
+    "sealed-secrets-controller",
     "argocd",
     "helm",
     "kustomize",

@@ -30,9 +30,9 @@ pub struct Application {
     pub message: Option<String>,
     /// What it was made from before, the newest last.
     pub history: Vec<String>,
-    /// The last attempt to bring it there has failed.
+    /// Something of it is of a kind that the cluster does not know.
     #[serde(skip)]
-    failed: bool,
+    lacks_definition: bool,
     /// What of it runs pods.
     #[serde(skip)]
     runs: Vec<Runs>,
@@ -89,22 +89,33 @@ fn read(object: &Value) -> Application {
         (!text.is_empty()).then(|| text.to_owned())
     };
     let history = status["history"].as_array().into_iter().flatten();
+    let refused = refused(status);
     Application {
         name: text(&object["metadata"]["name"]).unwrap_or_default(),
         sync: text(&status["sync"]["status"]).unwrap_or_else(|| "Unknown".to_owned()),
         health: text(&status["health"]["status"]).unwrap_or_else(|| "Unknown".to_owned()),
         revision: text(&status["sync"]["revision"]),
         path: text(&object["spec"]["source"]["path"]),
-        message: text(&status["conditions"][0]["message"])
+        message: refused
+            .map(str::to_owned)
+            .or_else(|| text(&status["conditions"][0]["message"]))
             .or_else(|| text(&status["operationState"]["message"]))
             .or_else(|| text(&status["health"]["message"])),
         history: history.filter_map(|one| text(&one["revision"])).collect(),
-        failed: matches!(
-            status["operationState"]["phase"].as_str(),
-            Some("Failed" | "Error")
-        ),
+        lacks_definition: refused.is_some_and(|why| why.contains("CRD is installed")),
         runs: runs(status),
     }
+}
+
+/// Why the cluster took something of the newest commit not. Argo CD itself only says that it did not.
+fn refused(status: &Value) -> Option<&str> {
+    let result = &status["operationState"]["syncResult"];
+    if result["revision"] != status["sync"]["revision"] {
+        return None;
+    }
+    let mut all = result["resources"].as_array()?.iter();
+    let failed = all.find(|one| one["status"] == "SyncFailed")?;
+    failed["message"].as_str()
 }
 
 fn runs(status: &Value) -> Vec<Runs> {
@@ -145,12 +156,10 @@ impl Application {
         };
         if self.sync != "Synced" {
             // What no definition is there for does not come by itself.
-            return Ok(
-                match self.failed && complaint.contains("CRD is installed") {
-                    true => Look::Hopeless(complaint),
-                    false => Look::NotYet(complaint),
-                },
-            );
+            return Ok(match self.lacks_definition {
+                true => Look::Hopeless(complaint),
+                false => Look::NotYet(complaint),
+            });
         }
         let runs: Vec<Workload<'_>> = self.runs.iter().filter_map(Runs::workload).collect();
         let name = &self.name;
@@ -225,5 +234,20 @@ mod tests {
         let said = "application redis is Unknown and Healthy: authentication required";
         assert_eq!(of(bad).as_deref(), Some(said));
         assert!(of(json!({})).is_some());
+        let refused = |revision: &str| {
+            of(json!({
+                "sync": { "status": "OutOfSync", "revision": "b" },
+                "operationState": {
+                    "message": "tasks are not valid",
+                    "syncResult": { "revision": revision, "resources": [
+                        { "status": "Synced", "message": "fine" },
+                        { "status": "SyncFailed", "message": "no such kind" },
+                    ] },
+                },
+            }))
+        };
+        assert!(refused("b").is_some_and(|said| said.ends_with("no such kind")));
+        // What was tried before the newest commit says nothing of it.
+        assert!(refused("a").is_some_and(|said| said.ends_with("not valid")));
     }
 }

@@ -7,6 +7,7 @@ use anyhow::Result;
 
 use crate::cluster::host::image::{Base, Recipe};
 use crate::cluster::host::steps::BUILT;
+use crate::platform::sealed_secrets;
 use crate::programs::Programs;
 
 /// The links that choose a role of Argo CD's one program.
@@ -30,6 +31,8 @@ pub struct Images {
     pub redis: String,
     /// git and a server for it.
     pub git: String,
+    /// Whatever opens what was sealed.
+    pub sealed_secrets: String,
     /// PostgreSQL.
     pub postgresql: String,
     /// MinIO.
@@ -60,6 +63,7 @@ pub fn recipes(
         named(argocd(programs, base)?)?,
         named(server(base, "redis", "/usr/bin/redis-server", "999:999"))?,
         named(git(base))?,
+        named(sealed_secrets::recipe(programs)?)?,
     ];
     let then = vec![
         named(postgresql(base))?,
@@ -103,6 +107,7 @@ impl Images {
             argocd: name("argocd"),
             redis: name("redis"),
             git: name("git"),
+            sealed_secrets: name("sealed-secrets"),
             postgresql: name("postgresql"),
             minio: name("minio"),
             prometheus: name("prometheus"),

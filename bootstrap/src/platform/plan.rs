@@ -12,6 +12,7 @@ use crate::cluster::host::images::Images;
 use crate::cluster::host::steps::{self, BUILT, Known};
 use crate::plan::step::Planned;
 use crate::platform::gitops::GitOps;
+use crate::platform::sealed_secrets::SealedSecrets;
 use crate::platform::secrets::Logins;
 use crate::platform::services::ServiceStep;
 use crate::platform::source::Source;
@@ -62,6 +63,7 @@ pub fn steps(
             works: Vec::new(),
         }),
     });
+    all.push(Box::new(SealedSecrets::new(known, &images.sealed_secrets)));
     all.push(Box::new(Logins::new(known, &session.settings)));
     all.push(Box::new(Wires::new(known, &session.settings)?));
     all.push(Box::new(GitOps::new(
