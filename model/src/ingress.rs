@@ -6,6 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::gateway::{Elsewhere, Settings};
+
 /// Everything that the proxy is told at once.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ingress {
@@ -215,6 +217,10 @@ pub enum Action {
         /// Sent as `text/plain`.
         body: Arc<str>,
     },
+    /// It is sent elsewhere, by parts of what it asked for.
+    Move(Elsewhere),
+    /// One of these, drawn by weight. With a weight of 0 it is never drawn.
+    Split(Vec<(u32, Action)>),
 }
 
 /// How a request is passed on.
@@ -233,14 +239,20 @@ pub struct Forward {
 pub struct Rewrite {
     /// What takes the place of the route's path; `$1`, … where that is a regular expression.
     pub path: Option<String>,
+    /// What takes the place of all of the path, whatever the route's is.
+    pub whole_path: Option<String>,
     /// `Host` for the upstream; the client's where none.
     pub host: Option<String>,
     /// Set on the request, in place of what it has.
     pub request_set: Vec<(String, String)>,
+    /// Set on the request beside what it has.
+    pub request_add: Vec<(String, String)>,
     /// Taken from the request.
     pub request_remove: Vec<String>,
     /// Set on the answer, in place of what it has.
     pub response_set: Vec<(String, String)>,
+    /// Set on the answer beside what it has.
+    pub response_add: Vec<(String, String)>,
     /// Taken from the answer.
     pub response_remove: Vec<String>,
 }
@@ -418,6 +430,8 @@ pub struct Controller {
     pub classes: Vec<String>,
     /// Addresses or names that are written into their status.
     pub status: Vec<String>,
+    /// Gateways are obeyed too.
+    pub gateway: Option<Settings>,
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 pub mod alert;
 pub mod event;
 pub mod fact;
+pub mod gateway;
 pub mod health;
 pub mod ingress;
 pub mod ledger;

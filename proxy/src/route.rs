@@ -2,4 +2,6 @@
 //! given, swapped as a whole. Must not know connections.
 
 pub mod compile;
+pub mod door;
+pub mod hosts;
 pub mod table;

@@ -1,5 +1,6 @@
 //! Starts the proxy, brings what it is told into force, and ends it.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -17,10 +18,10 @@ use rustls::server::ProducesTickets;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::controller::read::Made;
-use crate::controller::watch as controller;
+use crate::controller::gateway::gateways::Ports;
+use crate::controller::watch::{self as controller, Found};
 use crate::endpoint::Endpoint;
-use crate::route::compile::{Compiler, Doing};
+use crate::route::compile::Compiler;
 use crate::route::table::Table;
 use crate::serve::accept::{self, Listening};
 use crate::serve::clients::{Connections, Rate};
@@ -98,8 +99,8 @@ pub struct Proxy {
     own: Option<Arc<Authority>>,
     /// Certificates that were good.
     known: certificates::Known,
-    /// What the Ingress objects of a cluster make.
-    cluster: Option<Arc<Made>>,
+    /// What the objects of a cluster make.
+    cluster: Found,
     watched: Vec<Arc<Endpoint>>,
     workers: Vec<JoinHandle<()>>,
     stop: CancellationToken,
@@ -134,6 +135,7 @@ impl Proxy {
             table: Table::default(),
             terms: nothing,
             tls: None,
+            tls_at: HashMap::new(),
         };
         let shared = Arc::new(Shared {
             current: ArcSwap::from_pointee(current),
@@ -153,7 +155,7 @@ impl Proxy {
             log: None,
             own: None,
             known: certificates::Known::new(),
-            cluster: None,
+            cluster: Found::default(),
             watched: Vec::new(),
             workers: Vec::new(),
             stop: CancellationToken::new(),
@@ -181,7 +183,7 @@ impl Proxy {
         };
         let mut tls = told.tls.clone();
         let mut routes = told.routes.clone();
-        if let Some(cluster) = &self.cluster {
+        if let Some(cluster) = &self.cluster.ingress {
             // The config's own go first: of two that are equal the first counts.
             tls.certificates
                 .extend(cluster.certificates.iter().cloned());
@@ -191,8 +193,11 @@ impl Proxy {
                 ..route
             }));
         }
-        let made = certificates::make(&tls, own.clone(), self.tickets.clone(), &mut self.known)?;
-        let (table, problems) = self.compiler.compile(&routes);
+        let gateway = self.cluster.gateway.clone().unwrap_or_default();
+        let listeners = gateway.listeners.as_slice();
+        let (tickets, known) = (self.tickets.clone(), &mut self.known);
+        let made = certificates::make(&tls, listeners, own.clone(), tickets, known)?;
+        let (table, problems) = self.compiler.compile_all(&routes, listeners);
         for problem in problems.iter().chain(&made.problems) {
             tracing::error!("{problem}");
         }
@@ -227,6 +232,7 @@ impl Proxy {
             table,
             terms,
             tls: made.config,
+            tls_at: made.doors,
         });
         Ok(())
     }
@@ -257,7 +263,7 @@ impl Proxy {
     fn publish(&mut self, table: &Table) {
         let mut endpoints = Vec::new();
         for route in &table.all {
-            if let Doing::Forward(plan) = &route.doing {
+            for plan in route.doing.plans() {
                 let of = |one: &crate::endpoint::Weighted| {
                     (route.meter.name.clone(), one.endpoint.clone())
                 };
@@ -370,10 +376,15 @@ impl Proxy {
         stop: CancellationToken,
     ) {
         let mut gone = false;
-        let (sink, mut cluster) = watch::channel(None);
+        let (sink, mut cluster) = watch::channel(Found::default());
+        let numbers = |all: &[SocketAddr]| all.iter().map(SocketAddr::port).collect();
+        let ports = Ports {
+            plain: numbers(&self.told.listen),
+            secure: numbers(&self.told.listen_tls),
+        };
         let watching = self.told.kubernetes.clone().map(|wanted| {
             let stop = stop.clone();
-            tokio::spawn(controller::run(wanted, sink, stop))
+            tokio::spawn(controller::run(wanted, ports, sink, stop))
         });
         loop {
             tokio::select! {

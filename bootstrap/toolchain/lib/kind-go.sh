@@ -1,7 +1,7 @@
 # kind=go: programs built from their Go module, which go.mod and go.sum in the tool's folder pin
 # (go refuses what does not match go.sum).
 #   import=  the packages to build      program=  the files' names in bin/, in the same order
-#   ldflags=  added to -s -w
+#   ldflags=  added to -s -w            test=     packages whose tests are built, after those of import=
 
 go_present() {
     local program
@@ -20,14 +20,17 @@ go_by_hand() {
 }
 
 go_install() { # TOOL
-    local tool=$1 programs imports at
+    local tool=$1 programs imports tests at verb package
     read -ra programs <<<"$(field "$tool" program)"
     read -ra imports <<<"$(field "$tool" import)"
+    read -ra tests <<<"$(field "$tool" test)"
     say "$tool" "fetches its modules"
-    retry "$tool" "the download" go_in "$tool" list -deps "${imports[@]}" || return
+    retry "$tool" "the download" go_in "$tool" list -deps ${tests:+-test} "${imports[@]}" "${tests[@]}" || return
     for at in "${!programs[@]}"; do
         say "$tool" "builds ${programs[at]}"
-        step "$tool" go_in "$tool" build -o "$WORK/${programs[at]}" -ldflags "-s -w $(field "$tool" ldflags)" "${imports[at]}" || return
+        verb=(build) package=${imports[at]-}
+        [[ $package ]] || verb=(test -c) package=${tests[at - ${#imports[@]}]}
+        step "$tool" go_in "$tool" "${verb[@]}" -o "$WORK/${programs[at]}" -ldflags "-s -w $(field "$tool" ldflags)" "$package" || return
         mv "$WORK/${programs[at]}" "$TOOLS/bin/${programs[at]}" || return
     done
     pin_keep "$tool"

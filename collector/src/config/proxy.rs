@@ -1,6 +1,7 @@
 //! The section `proxy`: its keys, their defaults, their words in the schema. What is made of them
 //! is in `read`.
 
+mod gateway;
 mod read;
 
 use std::collections::BTreeMap;
@@ -475,6 +476,9 @@ pub struct Kubernetes {
     /// Addresses or host names that are written into the status of Ingress objects.
     #[serde(default)]
     status: Vec<String>,
+    /// Gateways (`gateway.networking.k8s.io`) are obeyed too.
+    #[serde(default)]
+    gateway: Option<gateway::Gateway>,
 }
 
 fn classes() -> Vec<String> {

@@ -412,7 +412,7 @@ fn port_of(
 }
 
 /// The ready pods of a service at a port, in order, so that the same pods make the same route.
-fn endpoints(world: &World, service: &Key, port: Option<&str>) -> Vec<Endpoint> {
+pub(super) fn endpoints(world: &World, service: &Key, port: Option<&str>) -> Vec<Endpoint> {
     let of_service = |slice: &&Arc<EndpointSlice>| {
         slice.namespace().as_deref() == Some(&service.0)
             && slice

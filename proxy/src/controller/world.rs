@@ -8,6 +8,8 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 use kube::ResourceExt as _;
 
+use super::gateway::world::GatewayWorld;
+
 /// Namespace and name.
 pub type Key = (String, String);
 
@@ -75,6 +77,8 @@ pub struct World {
     pub slices: Objects<EndpointSlice>,
     /// Secrets of type `kubernetes.io/tls`.
     pub secrets: Objects<Secret>,
+    /// What there is of the Gateway API, where that is watched.
+    pub gateway: GatewayWorld,
 }
 
 impl World {
@@ -85,5 +89,10 @@ impl World {
             && self.services.whole
             && self.slices.whole
             && self.secrets.whole
+    }
+
+    /// The same of what Gateways need.
+    pub fn is_whole_for_gateways(&self) -> bool {
+        self.gateway.is_whole() && self.services.whole && self.slices.whole && self.secrets.whole
     }
 }

@@ -360,6 +360,9 @@ impl Call<'_> {
         for (name, value) in &self.plan.response_set {
             headers.insert(name, value.clone());
         }
+        for (name, value) in &self.plan.response_add {
+            headers.append(name, value.clone());
+        }
     }
 
     /// The upstream has switched: from now on bytes are carried, whatever they are.

@@ -104,7 +104,11 @@ impl Going<'_> {
                 .map_or("", |authority| authority.as_str()),
         };
         let path = merged(head.uri.path());
-        let Some(route) = self.current.table.find(host, &path, &head.headers) else {
+        let table = &self.current.table;
+        let found = table.find(host, &path, &head.headers);
+        let identity = &self.conn.identity;
+        let place = (identity.local, identity.secure);
+        let Some(route) = found.or_else(|| table.doors.find(place, host, &path, head)) else {
             let text = format!("no route is for {host}{path}");
             return self.fail(head, StatusCode::NOT_FOUND, Who::Proxy, "no_route", text);
         };
@@ -117,7 +121,8 @@ impl Going<'_> {
             return self.redirect(head, StatusCode::PERMANENT_REDIRECT, &to);
         }
         let secure = self.conn.identity.secure;
-        let mut reply = match &route.doing {
+        let draw = |below| self.worker.random() as u64 % below;
+        let mut reply = match route.doing.drawn(draw) {
             Doing::Forward(plan) => self.pass_on(route, plan, head, body).await,
             Doing::Redirect { to, status } => {
                 let asked = head.uri.path_and_query().map_or("/", |path| path.as_str());
@@ -125,6 +130,15 @@ impl Going<'_> {
                 self.redirect(head, *status, &to)
             }
             Doing::Respond { status, body } => self.say(head, *status, body),
+            Doing::Move(elsewhere) => {
+                let status = StatusCode::from_u16(elsewhere.status).unwrap_or(StatusCode::FOUND);
+                match rewrite::elsewhere(elsewhere, secure, host, &head.uri, &route.path) {
+                    Some(to) => self.redirect(head, status, &to),
+                    None => self.none_drawn(head, route),
+                }
+            }
+            // All weights are 0.
+            Doing::Split(..) => self.none_drawn(head, route),
         };
         if let Some(hsts) = &route.hsts
             && secure
@@ -134,6 +148,12 @@ impl Going<'_> {
                 .insert(STRICT_TRANSPORT_SECURITY, hsts.clone());
         }
         reply
+    }
+
+    fn none_drawn(self, head: &Parts, route: &Compiled) -> Reply {
+        let text = format!("{}: nothing serves this", route.meter.name);
+        let status = StatusCode::INTERNAL_SERVER_ERROR;
+        self.fail(head, status, Who::Proxy, "no_backend", text)
     }
 
     /// What the client may not.
@@ -201,7 +221,11 @@ impl Going<'_> {
             Ok(wish) => wish.filter(|wish| head.version == Version::HTTP_11 && !is_h2c(wish)),
             Err(refusal) => return self.refuse(head, refusal),
         };
-        let Some(path) = rewrite::path(&head.uri, &route.path, plan.path.as_deref()) else {
+        let path = match &plan.whole_path {
+            Some(path) => rewrite::whole(&head.uri, path),
+            None => rewrite::path(&head.uri, &route.path, plan.path.as_deref()),
+        };
+        let Some(path) = path else {
             let text = "the route's rewrite makes no path of this one".to_owned();
             return self.fail(head, StatusCode::BAD_REQUEST, Who::Proxy, "rewrite", text);
         };
@@ -236,6 +260,9 @@ impl Going<'_> {
         }
         for (name, value) in &plan.request_set {
             head.headers.insert(name, value.clone());
+        }
+        for (name, value) in &plan.request_add {
+            head.headers.append(name, value.clone());
         }
         let host = plan.host.clone().or(host);
         let call = Call {

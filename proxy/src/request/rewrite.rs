@@ -1,9 +1,11 @@
 //! The target of a request as its upstream gets it. Pure.
 
 use bytes::{BufMut as _, BytesMut};
+use comind_model::gateway::{Elsewhere, NewPath};
 use http::Uri;
 use http::uri::PathAndQuery;
 
+use super::strict::split_port;
 use crate::route::compile::Matcher;
 use crate::route::table::merged;
 
@@ -47,6 +49,43 @@ pub fn path(uri: &Uri, matcher: &Matcher, rewrite: Option<&str>) -> Option<PathA
         made.put_slice(query.as_bytes());
     }
     PathAndQuery::from_maybe_shared(made.freeze()).ok()
+}
+
+/// All of the path replaced; the query stays.
+pub fn whole(uri: &Uri, path: &str) -> Option<PathAndQuery> {
+    let mut made = BytesMut::from(path);
+    if let Some(query) = uri.query() {
+        made.put_u8(b'?');
+        made.put_slice(query.as_bytes());
+    }
+    PathAndQuery::from_maybe_shared(made.freeze()).ok()
+}
+
+/// Where a redirect by parts leads. None where its path is none.
+pub fn elsewhere(
+    to: &Elsewhere,
+    secure: bool,
+    host: &str,
+    uri: &Uri,
+    matcher: &Matcher,
+) -> Option<String> {
+    let asked = if secure { "https" } else { "http" };
+    let scheme = to.scheme.as_deref().unwrap_or(asked);
+    let (name, _) = split_port(host);
+    let name = to.host.as_deref().unwrap_or(name);
+    let path = match &to.path {
+        Some(NewPath::Whole(path)) => whole(uri, path)?,
+        Some(NewPath::Prefix(prefix)) => path(uri, matcher, Some(prefix))?,
+        None => path(uri, matcher, None)?,
+    };
+    // The scheme's own port is not written.
+    let port = to
+        .port
+        .filter(|port| (scheme, *port) != ("http", 80) && (scheme, *port) != ("https", 443));
+    Some(match port {
+        Some(port) => format!("{scheme}://{name}:{port}{path}"),
+        None => format!("{scheme}://{name}{path}"),
+    })
 }
 
 /// What follows `prefix` in `path`, where slashes in a row in `path` count as one.

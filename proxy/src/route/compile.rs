@@ -5,12 +5,14 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
+use comind_model::gateway::{Elsewhere, Listener};
 use comind_model::ingress::{
     Action, Cidr, Forward, Host, Path, Protocol, Rewrite, Route, Timeouts, Upstream, UpstreamTls,
 };
 use http::{HeaderName, HeaderValue, StatusCode};
 use regex::Regex;
 
+use super::door::{Doors, Entry, Rank};
 use super::table::Table;
 use crate::endpoint::{Endpoint, Weighted};
 use crate::telemetry::meter::RouteMeter;
@@ -74,6 +76,36 @@ pub enum Doing {
         /// The text.
         body: Arc<str>,
     },
+    /// It is sent elsewhere, by parts of what it asked for.
+    Move(Elsewhere),
+    /// One of these by weight, of this sum.
+    Split(u64, Vec<(u32, Doing)>),
+}
+
+impl Doing {
+    /// What becomes of this one request. `draw` gives a number below its argument.
+    pub fn drawn(&self, draw: impl FnOnce(u64) -> u64) -> &Self {
+        let Self::Split(sum, parts) = self else {
+            return self;
+        };
+        let mut at = draw((*sum).max(1));
+        for (weight, part) in parts {
+            match at.checked_sub(u64::from(*weight)) {
+                Some(rest) => at = rest,
+                None => return part,
+            }
+        }
+        self
+    }
+
+    /// All ways of passing it on.
+    pub fn plans(&self) -> Vec<&Plan> {
+        match self {
+            Self::Forward(plan) => vec![plan],
+            Self::Split(_, parts) => parts.iter().flat_map(|(_, part)| part.plans()).collect(),
+            Self::Redirect { .. } | Self::Respond { .. } | Self::Move(_) => Vec::new(),
+        }
+    }
 }
 
 /// How a request is passed on.
@@ -91,14 +123,20 @@ pub struct Plan {
     pub budget: Arc<Budget>,
     /// What takes the place of the route's path.
     pub path: Option<String>,
+    /// What takes the place of all of the path.
+    pub whole_path: Option<String>,
     /// `Host` for the upstream.
     pub host: Option<HeaderValue>,
     /// Set on the request.
     pub request_set: Vec<(HeaderName, HeaderValue)>,
+    /// Set on the request beside what it has.
+    pub request_add: Vec<(HeaderName, HeaderValue)>,
     /// Taken from the request.
     pub request_remove: Vec<HeaderName>,
     /// Set on the answer.
     pub response_set: Vec<(HeaderName, HeaderValue)>,
+    /// Set on the answer beside what it has.
+    pub response_add: Vec<(HeaderName, HeaderValue)>,
     /// Taken from the answer.
     pub response_remove: Vec<HeaderName>,
 }
@@ -120,29 +158,84 @@ pub struct Compiler {
 impl Compiler {
     /// A table of those routes that are usable, and what is wrong with the others.
     pub fn compile(&mut self, routes: &[Route]) -> (Table, Vec<String>) {
+        self.compile_all(routes, &[])
+    }
+
+    /// The same with the listeners of Gateways.
+    pub fn compile_all(
+        &mut self,
+        routes: &[Route],
+        listeners: &[Listener],
+    ) -> (Table, Vec<String>) {
         let mut problems = Vec::new();
-        let mut compiled = Vec::new();
         let before = std::mem::take(&mut self.meters);
-        for route in routes {
-            let meter = self.meters.entry(route.name.clone()).or_insert_with(|| {
-                let known = before.get(&route.name).cloned();
-                known.unwrap_or_else(|| Arc::new(RouteMeter::new(route.name.clone())))
-            });
-            let meter = meter.clone();
-            match self.route(route, meter) {
-                Ok(route) => compiled.push(Arc::new(route)),
-                Err(problem) => {
-                    problems.push(format!("route `{}` is left out: {problem}", route.name));
-                }
-            }
+        let compiled = routes
+            .iter()
+            .filter_map(|route| self.one(route, &before, &mut problems))
+            .collect();
+        let (mut doors, mut behind) = (Doors::default(), Vec::new());
+        for listener in listeners {
+            let entries: Vec<_> = listener
+                .routes
+                .iter()
+                .filter_map(|entry| self.entry(entry, &before, &mut problems))
+                .collect();
+            behind.extend(entries.iter().map(|entry| entry.route.clone()));
+            doors.add(listener, entries);
         }
+        let entries = listeners.iter().flat_map(|listener| &listener.routes);
+        let all = || routes.iter().chain(entries.clone().map(|it| &it.route));
         self.tls
-            .retain(|wanted, _| routes.iter().any(|route| uses(route, wanted)));
+            .retain(|wanted, _| all().any(|route| uses(&route.action, wanted)));
         self.endpoints
             .retain(|(_, endpoint)| endpoint.strong_count() > 0);
         let names: Vec<_> = self.meters.keys().cloned().collect();
         self.budgets.retain(|name, _| names.contains(name));
-        (Table::new(compiled), problems)
+        (Table::new(compiled).with_doors(doors, behind), problems)
+    }
+
+    fn one(
+        &mut self,
+        route: &Route,
+        before: &HashMap<Arc<str>, Arc<RouteMeter>>,
+        problems: &mut Vec<String>,
+    ) -> Option<Arc<Compiled>> {
+        let meter = self.meters.entry(route.name.clone()).or_insert_with(|| {
+            let known = before.get(&route.name).cloned();
+            known.unwrap_or_else(|| Arc::new(RouteMeter::new(route.name.clone())))
+        });
+        let meter = meter.clone();
+        match self.route(route, meter) {
+            Ok(route) => Some(Arc::new(route)),
+            Err(problem) => {
+                problems.push(format!("route `{}` is left out: {problem}", route.name));
+                None
+            }
+        }
+    }
+
+    fn entry(
+        &mut self,
+        entry: &comind_model::gateway::Entry,
+        before: &HashMap<Arc<str>, Arc<RouteMeter>>,
+        problems: &mut Vec<String>,
+    ) -> Option<Entry> {
+        let route = self.one(&entry.route, before, problems)?;
+        let method = entry.method.as_ref().map(|method| method.parse());
+        let Ok(method) = method.transpose() else {
+            problems.push(format!(
+                "route `{}` is left out: its method is none",
+                entry.route.name
+            ));
+            return None;
+        };
+        Some(Entry {
+            rank: Rank::of(entry),
+            hosts: entry.hosts.clone(),
+            method,
+            query: entry.query.clone(),
+            route,
+        })
     }
 
     fn route(&mut self, route: &Route, meter: Arc<RouteMeter>) -> Result<Compiled, String> {
@@ -157,30 +250,46 @@ impl Compiler {
                 None => None,
             },
             body_limit: route.body_limit,
-            doing: match &route.action {
-                Action::Forward(forward) => {
-                    Doing::Forward(Box::new(self.plan(&route.name, forward)?))
-                }
-                Action::Redirect { to, status } => Doing::Redirect {
-                    to: to.clone(),
-                    status: self::status(*status)?,
-                },
-                Action::Respond { status, body } => Doing::Respond {
-                    status: self::status(*status)?,
-                    body: body.clone(),
-                },
-            },
+            doing: self.doing(&route.name, &route.action)?,
             meter,
+        })
+    }
+
+    fn doing(&mut self, name: &Arc<str>, action: &Action) -> Result<Doing, String> {
+        Ok(match action {
+            Action::Forward(forward) => Doing::Forward(Box::new(self.plan(name, forward)?)),
+            Action::Redirect { to, status } => Doing::Redirect {
+                to: to.clone(),
+                status: self::status(*status)?,
+            },
+            Action::Respond { status, body } => Doing::Respond {
+                status: self::status(*status)?,
+                body: body.clone(),
+            },
+            Action::Move(elsewhere) => {
+                self::status(elsewhere.status)?;
+                Doing::Move(elsewhere.clone())
+            }
+            Action::Split(parts) => {
+                let sum = parts.iter().map(|(weight, _)| u64::from(*weight)).sum();
+                let parts = parts
+                    .iter()
+                    .map(|(weight, part)| Ok((*weight, self.doing(name, part)?)));
+                Doing::Split(sum, parts.collect::<Result<_, String>>()?)
+            }
         })
     }
 
     fn plan(&mut self, name: &Arc<str>, forward: &Forward) -> Result<Plan, String> {
         let Rewrite {
             path,
+            whole_path,
             host,
             request_set,
+            request_add,
             request_remove,
             response_set,
+            response_add,
             response_remove,
         } = &forward.rewrite;
         let upstream = &forward.upstream;
@@ -199,10 +308,13 @@ impl Compiler {
             timeouts: forward.timeouts,
             budget: self.budgets.entry(name.clone()).or_default().clone(),
             path: path.clone(),
+            whole_path: whole_path.clone(),
             host: host.as_deref().map(value).transpose()?,
             request_set: pairs(request_set)?,
+            request_add: pairs(request_add)?,
             request_remove: names(request_remove)?,
             response_set: pairs(response_set)?,
+            response_add: pairs(response_add)?,
             response_remove: names(response_remove)?,
         })
     }
@@ -256,8 +368,12 @@ impl Compiler {
     }
 }
 
-fn uses(route: &Route, tls: &UpstreamTls) -> bool {
-    matches!(&route.action, Action::Forward(forward) if forward.upstream.tls == *tls)
+fn uses(action: &Action, tls: &UpstreamTls) -> bool {
+    match action {
+        Action::Forward(forward) => forward.upstream.tls == *tls,
+        Action::Split(parts) => parts.iter().any(|(_, part)| uses(part, tls)),
+        Action::Redirect { .. } | Action::Respond { .. } | Action::Move(_) => false,
+    }
 }
 
 /// How paths are compared.

@@ -8,6 +8,7 @@ use comind_model::ingress::Host;
 use http::HeaderMap;
 
 use super::compile::{Compiled, Matcher};
+use super::door::Doors;
 use crate::request::strict::split_port;
 
 /// All routes.
@@ -19,9 +20,18 @@ pub struct Table {
     any: Vec<Arc<Compiled>>,
     /// In the order in which they were given.
     pub all: Vec<Arc<Compiled>>,
+    /// The listeners of Gateways, which are asked where no other route fits.
+    pub doors: Doors,
 }
 
 impl Table {
+    /// With these listeners of Gateways.
+    pub fn with_doors(mut self, doors: Doors, routes: Vec<Arc<Compiled>>) -> Self {
+        self.all.extend(routes);
+        self.doors = doors;
+        self
+    }
+
     /// Sorts them in.
     pub fn new(routes: Vec<Arc<Compiled>>) -> Self {
         let mut table = Self {
@@ -46,16 +56,7 @@ impl Table {
 
     /// The route of a request. `host` is as it was sent; `path` is what [`merged`] makes of it.
     pub fn find(&self, host: &str, path: &str, headers: &HeaderMap) -> Option<&Arc<Compiled>> {
-        let (host, _) = split_port(host);
-        let host = host.strip_suffix('.').unwrap_or(host);
-        let lowered;
-        let host = match host.bytes().any(|byte| byte.is_ascii_uppercase()) {
-            true => {
-                lowered = host.to_ascii_lowercase();
-                &lowered
-            }
-            false => host,
-        };
+        let host = &*plain_name(host);
         let exact = self.exact.get(host);
         let wildcard = || {
             host.find('.')
@@ -65,6 +66,16 @@ impl Table {
             .and_then(|list| first(list, path, headers))
             .or_else(|| first(wildcard()?, path, headers))
             .or_else(|| first(&self.any, path, headers))
+    }
+}
+
+/// A host as tables have it: without port and final dot, in small letters.
+pub fn plain_name(host: &str) -> std::borrow::Cow<'_, str> {
+    let (host, _) = split_port(host);
+    let host = host.strip_suffix('.').unwrap_or(host);
+    match host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        true => host.to_ascii_lowercase().into(),
+        false => host.into(),
     }
 }
 
@@ -102,7 +113,8 @@ impl Compiled {
         (exact, length, self.headers.len())
     }
 
-    fn fits(&self, path: &str, headers: &HeaderMap) -> bool {
+    /// Whether it is for such a request.
+    pub fn fits(&self, path: &str, headers: &HeaderMap) -> bool {
         let by_path = match &self.path {
             Matcher::Exact(exact) => path == exact,
             Matcher::Prefix(prefix) => below(path, prefix),

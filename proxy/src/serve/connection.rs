@@ -127,7 +127,7 @@ async fn secured(
     ahead: Bytes,
     current: &Current,
 ) {
-    let Some(config) = current.tls.clone() else {
+    let Some(config) = current.tls_for(conn.identity.local).cloned() else {
         return;
     };
     let accept = tokio_rustls::TlsAcceptor::from(config).accept(Wire::new(stream, ahead));

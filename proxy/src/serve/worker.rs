@@ -5,6 +5,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -18,6 +19,7 @@ use tokio::sync::Notify;
 use super::clients::{Connections, Rate};
 use super::connection::Conn;
 use super::control::{Control, Order, Phase};
+use crate::route::door::{self, Place};
 use crate::route::table::Table;
 use crate::run::Clock;
 use crate::telemetry::log::{Line, Log};
@@ -50,6 +52,18 @@ pub struct Current {
     pub terms: Terms,
     /// The certificates, where there are any.
     pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// The same where Gateways have listeners.
+    pub tls_at: HashMap<Place, Arc<rustls::ServerConfig>>,
+}
+
+impl Current {
+    /// What is shown to whoever connects to this address.
+    pub fn tls_for(&self, local: SocketAddr) -> Option<&Arc<rustls::ServerConfig>> {
+        let mut places = door::places((local, true)).into_iter();
+        places
+            .find_map(|place| self.tls_at.get(&place))
+            .or(self.tls.as_ref())
+    }
 }
 
 /// What holds for all requests.

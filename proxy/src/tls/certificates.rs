@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use comind_model::gateway::Listener;
 use comind_model::ingress::{Certificate, Tls};
 use rustls::ServerConfig;
 use rustls::crypto::{CryptoProvider, ring};
@@ -14,6 +15,8 @@ use x509_parser::extensions::GeneralName;
 
 use super::authority::Authority;
 use super::roots;
+use crate::route::door::{self, Place};
+use crate::route::hosts::Hosts;
 
 /// Finds certificates by name.
 #[derive(Debug)]
@@ -50,9 +53,32 @@ impl ByName {
     }
 }
 
+/// The certificates of the listeners at one place of Gateways.
+#[derive(Debug)]
+struct AtDoor {
+    hosts: Hosts<Vec<Loaded>>,
+    /// For the hosts of no listener.
+    others: Arc<ByName>,
+}
+
+impl ResolvesServerCert for AtDoor {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let name = hello.server_name().map(str::to_ascii_lowercase);
+        let name = name.as_deref().unwrap_or_default();
+        let listener = self.hosts.fitting(name).next();
+        let own = listener.and_then(|all| all.iter().find(|one| one.is_for(name)).or(all.first()));
+        match own {
+            Some(own) => Some(own.key.clone()),
+            None => self.others.resolve(hello),
+        }
+    }
+}
+
 /// What a set of certificates makes.
 #[derive(Debug)]
 pub struct Made {
+    /// The same at places of Gateways.
+    pub doors: HashMap<Place, Arc<ServerConfig>>,
     /// For the acceptor; none where there is no certificate at all.
     pub config: Option<Arc<ServerConfig>>,
     /// When the first of them ends, in seconds since the Unix epoch; 0 where there is none.
@@ -70,6 +96,7 @@ pub type Known = HashMap<Arc<str>, Loaded>;
 /// When the clients' authority is not usable: then nobody must get in.
 pub fn make(
     tls: &Tls,
+    listeners: &[Listener],
     own: Option<Arc<Authority>>,
     tickets: Arc<dyn ProducesTickets>,
     known: &mut Known,
@@ -120,32 +147,75 @@ pub fn make(
     }
     known.retain(|source, _| tls.certificates.iter().any(|it| it.source == *source));
     let expiry = if expiry == i64::MAX { 0 } else { expiry };
-    if names.first.is_none() && names.own.is_none() {
-        return Ok(Made {
-            config: None,
-            expiry,
-            problems,
-        });
+    let shows = names.first.is_some() || names.own.is_some();
+    let names = Arc::new(names);
+    let configure = |resolver| configure(tls, &provider, &tickets, resolver);
+    let mut doors = HashMap::new();
+    for (place, hosts) in doors_of(listeners, &provider, &mut problems) {
+        let others = names.clone();
+        doors.insert(place, configure(Arc::new(AtDoor { hosts, others }))?);
     }
+    Ok(Made {
+        config: if shows { Some(configure(names)?) } else { None },
+        doors,
+        expiry,
+        problems,
+    })
+}
+
+fn configure(
+    tls: &Tls,
+    provider: &Arc<CryptoProvider>,
+    tickets: &Arc<dyn ProducesTickets>,
+    resolver: Arc<dyn ResolvesServerCert>,
+) -> Result<Arc<ServerConfig>, String> {
     let builder = ServerConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?;
     let builder = match &tls.client_authorities {
         Some(pem) => {
             let roots = Arc::new(roots::of_pem(pem, "the clients' authority")?);
-            let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build();
+            let verifier =
+                WebPkiClientVerifier::builder_with_provider(roots, provider.clone()).build();
             builder.with_client_cert_verifier(verifier.map_err(|error| error.to_string())?)
         }
         None => builder.with_no_client_auth(),
     };
-    let mut config = builder.with_cert_resolver(Arc::new(names));
+    let mut config = builder.with_cert_resolver(resolver);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    config.ticketer = tickets;
-    Ok(Made {
-        config: Some(Arc::new(config)),
-        expiry,
-        problems,
-    })
+    config.ticketer = tickets.clone();
+    Ok(Arc::new(config))
+}
+
+/// What listeners of Gateways show, by place and host.
+fn doors_of(
+    listeners: &[Listener],
+    provider: &CryptoProvider,
+    problems: &mut Vec<String>,
+) -> HashMap<Place, Hosts<Vec<Loaded>>> {
+    let mut doors: HashMap<Place, Hosts<Vec<Loaded>>> = HashMap::new();
+    for listener in listeners.iter().filter(|it| it.secure) {
+        let hosts = doors.entry(door::place_of(listener)).or_default();
+        let shown = hosts.of(&listener.host);
+        for certificate in &listener.certificates {
+            match load(certificate, provider) {
+                Ok(loaded) => shown.push(loaded),
+                Err(problem) => {
+                    let source = &certificate.source;
+                    problems.push(format!("certificate {source}: {problem}; it is left out"));
+                }
+            }
+        }
+    }
+    doors
+}
+
+/// Whether it can be shown.
+///
+/// # Errors
+/// Why not.
+pub fn readable(certificate: &Certificate) -> Result<(), String> {
+    load(certificate, &ring::default_provider()).map(drop)
 }
 
 /// A certificate that was read.
@@ -154,6 +224,16 @@ pub struct Loaded {
     key: Arc<CertifiedKey>,
     names: Vec<String>,
     expiry: i64,
+}
+
+impl Loaded {
+    /// Whether it has this name.
+    fn is_for(&self, name: &str) -> bool {
+        let rest = name.find('.').map(|dot| &name[dot..]);
+        self.names
+            .iter()
+            .any(|it| it == name || (rest.is_some() && it.strip_prefix('*') == rest))
+    }
 }
 
 fn load(certificate: &Certificate, provider: &CryptoProvider) -> Result<Loaded, String> {
@@ -197,7 +277,7 @@ fn dns_name(name: &GeneralName<'_>) -> Option<String> {
 /// All that is wrong with it.
 pub fn check(tls: &Tls) -> Result<(), Vec<String>> {
     let tickets = ring::Ticketer::new().map_err(|error| vec![error.to_string()])?;
-    match make(tls, None, tickets, &mut Known::new()) {
+    match make(tls, &[], None, tickets, &mut Known::new()) {
         Ok(made) if made.problems.is_empty() => Ok(()),
         Ok(made) => Err(made.problems),
         Err(problem) => Err(vec![problem]),

@@ -9,7 +9,7 @@ use comind_model::ingress::{
     self, AccessLog, Action, Certificate, Cidr, Forward, Host, Ingress, Protocol,
 };
 
-use super::{Files, LogForm, PathType, Proxy, Rewrite, Route, Tls, Upstreams, mib};
+use super::{Files, LogForm, PathType, Proxy, Rewrite, Route, Tls, Upstreams, gateway, mib};
 use crate::config::access::contents;
 use crate::config::files;
 use crate::config::node::{Node, NodeError};
@@ -52,6 +52,12 @@ pub(in crate::config) fn read(
         None => ingress::Tls::default(),
     };
     let routes = section.routes(at("routes"), warnings)?;
+    let gateway = section
+        .kubernetes
+        .as_ref()
+        .and_then(|it| it.gateway.as_ref());
+    let gateway = gateway.map(gateway::Gateway::read).transpose();
+    let gateway = gateway.map_err(|problem| at("kubernetes").error(problem))?;
     Ok(Ingress {
         listen: listen.iter().copied().collect(),
         listen_tls: tls.iter().map(|tls| tls.listen).collect(),
@@ -81,6 +87,7 @@ pub(in crate::config) fn read(
             namespaces: it.namespaces,
             classes: it.classes,
             status: it.status,
+            gateway,
         }),
     })
 }
@@ -217,6 +224,7 @@ impl Rewrite {
             request_remove: self.request.remove.clone(),
             response_set: pairs(&self.response.set),
             response_remove: self.response.remove.clone(),
+            ..ingress::Rewrite::default()
         }
     }
 }
