@@ -90,6 +90,11 @@ diagnose: build ## All that is known of what does not work, without secrets, as 
 
 ##### Check
 
+.PHONY: conformance-gateway
+conformance-gateway: setup-cluster setup-bench ## The official suite of the Gateway API against the proxy, on a cluster of its own (root)
+	@$(CARGO) build --locked
+	@tests/conformance/gateway $(ARGS)
+
 .PHONY: test test-build selftest fmt lint deny fuzz
 test: ## All tests, against real servers
 	@$(TOOLCHAIN)/setup --quiet build

@@ -3,6 +3,7 @@
 mod curl;
 mod faults;
 mod forwarding;
+mod gateway;
 mod hostile;
 mod hostile_h2;
 mod ingress;

@@ -174,7 +174,7 @@ fn own_address() -> Result<std::net::IpAddr> {
 }
 
 /// A pod: a relay from an address that a cluster takes to the server on loopback.
-async fn pod(server: SocketAddr) -> Result<(SocketAddr, tokio::task::JoinHandle<()>)> {
+pub(super) async fn pod(server: SocketAddr) -> Result<(SocketAddr, tokio::task::JoinHandle<()>)> {
     let listener = tokio::net::TcpListener::bind((own_address()?, 0)).await?;
     let addr = listener.local_addr()?;
     let task = tokio::spawn(async move {

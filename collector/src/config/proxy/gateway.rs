@@ -1,11 +1,12 @@
 //! The section `proxy.kubernetes.gateway`.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use comind_model::gateway::Settings;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde::de::{Deserializer, Error as _};
 
 /// Gateways of a cluster.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -18,7 +19,22 @@ pub struct Gateway {
     /// The port that the proxy listens on, by the port that a Gateway has: `{ 80: 8080, 443: 8443 }`.
     /// The same port where nothing is said.
     #[serde(default)]
-    ports: BTreeMap<u16, u16>,
+    ports: BTreeMap<String, u16>,
+    /// Further addresses and ports for HTTP, for Gateways with other ports.
+    #[serde(default, deserialize_with = "addresses")]
+    #[schemars(with = "Vec<String>", extend("examples" = [["0.0.0.0:8080"]]))]
+    pub(super) listen: Vec<SocketAddr>,
+}
+
+fn addresses<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SocketAddr>, D::Error> {
+    let read = |text: &String| {
+        let bad = || D::Error::custom(format!("`{text}` is no address; write 0.0.0.0:8080"));
+        text.parse().map_err(|_| bad())
+    };
+    Vec::<String>::deserialize(deserializer)?
+        .iter()
+        .map(read)
+        .collect()
 }
 
 impl Gateway {
@@ -37,9 +53,13 @@ impl Gateway {
                 "`{bad}` is no IP address; of several `gateway.addresses` each is one of this machine"
             ));
         }
+        let port = |(port, ours): (&String, &u16)| {
+            let read = port.parse().map(|port: u16| (port, *ours));
+            read.map_err(|_| format!("`{port}` is no port; write {{ 80: 8080, 443: 8443 }}"))
+        };
         Ok(Settings {
             addresses: self.addresses.clone(),
-            ports: self.ports.clone(),
+            ports: self.ports.iter().map(port).collect::<Result<_, _>>()?,
         })
     }
 }

@@ -52,14 +52,13 @@ pub(in crate::config) fn read(
         None => ingress::Tls::default(),
     };
     let routes = section.routes(at("routes"), warnings)?;
-    let gateway = section
-        .kubernetes
-        .as_ref()
-        .and_then(|it| it.gateway.as_ref());
+    let of_cluster = section.kubernetes.as_ref();
+    let gateway = of_cluster.and_then(|it| it.gateway.as_ref());
+    let more = gateway.map(|it| it.listen.clone()).unwrap_or_default();
     let gateway = gateway.map(gateway::Gateway::read).transpose();
     let gateway = gateway.map_err(|problem| at("kubernetes").error(problem))?;
     Ok(Ingress {
-        listen: listen.iter().copied().collect(),
+        listen: listen.iter().copied().chain(more).collect(),
         listen_tls: tls.iter().map(|tls| tls.listen).collect(),
         tls: made,
         workers: section.workers,

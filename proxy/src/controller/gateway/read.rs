@@ -19,11 +19,12 @@ use crate::controller::world::{Key, Objects, World};
 pub const CONTROLLER: &str = "comind.pro/gateway";
 
 /// What we serve, in the Gateway API's words and in order.
-const FEATURES: [&str; 26] = [
+const FEATURES: [&str; 27] = [
     "GRPCRoute",
     "GRPCRouteNamedRouteRule",
     "Gateway",
     "GatewayHTTPListenerIsolation",
+    "GatewayPort8080",
     "GatewayStaticAddresses",
     "HTTPRoute",
     "HTTPRoute303RedirectStatusCode",

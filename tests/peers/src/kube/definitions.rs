@@ -34,6 +34,35 @@ impl KubeApi {
         Ok(())
     }
 
+    /// Makes the Gateway API's definitions known, and waits until their objects can be made.
+    pub async fn define_gateways(&self) -> Result<()> {
+        let plurals = ["gatewayclasses", "gateways", "httproutes", "grpcroutes"];
+        let all = plurals.into_iter().chain(["referencegrants"]);
+        for plural in all.clone() {
+            let name = format!("gateway-crds/gateway.networking.k8s.io_{plural}.yaml");
+            let file = tools_dir()?.join(name);
+            let text = std::fs::read_to_string(&file).with_context(|| {
+                let file = file.display();
+                format!("{file} is not on this machine: run `make setup-test`")
+            })?;
+            self.send(Method::POST, PATH, "application/yaml", &text)
+                .await?;
+        }
+        for plural in all {
+            let version = if plural == "referencegrants" {
+                "v1beta1"
+            } else {
+                "v1"
+            };
+            let path = format!("/apis/gateway.networking.k8s.io/{version}/{plural}");
+            wait_for(&format!("{plural} to be served"), SERVED, async || {
+                self.request(Method::GET, &path, "").await.map(drop)
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
     /// Makes our own definition known, as the chart has it.
     pub async fn define_monitor(&self) -> Result<()> {
         let text = include_str!("../../../../helm/comind-ops/crds/monitors.yaml");
