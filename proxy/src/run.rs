@@ -1,6 +1,6 @@
 //! Starts the proxy, brings what it is told into force, and ends it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -270,6 +270,9 @@ impl Proxy {
                 endpoints.extend(plan.endpoints.iter().map(of));
             }
         }
+        // The matches of a Gateway's rule share a name and its endpoints: each is told once.
+        let mut told = HashSet::new();
+        endpoints.retain(|(name, endpoint)| told.insert((name.clone(), endpoint.id)));
         self.watched = endpoints
             .iter()
             .map(|(_, endpoint)| endpoint.clone())

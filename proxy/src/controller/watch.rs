@@ -1,6 +1,7 @@
 //! Watches a cluster, and hands on what is made of it whenever that changes. While the cluster
 //! cannot be reached, or denies something, what was made before stays.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,6 +50,26 @@ enum Change {
     Grant(Event<ReferenceGrant>),
     Namespace(Event<Namespace>),
     Failed(&'static str, watcher::Error),
+}
+
+impl Change {
+    /// What is watched, as the API calls it.
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Ingress(_) => "ingresses",
+            Self::Class(_) => "ingressclasses",
+            Self::Service(_) => "services",
+            Self::Slice(_) => "endpointslices",
+            Self::Secret(_) => "secrets",
+            Self::GatewayClass(_) => "gatewayclasses",
+            Self::Gateway(_) => "gateways",
+            Self::HttpRoute(_) => "httproutes",
+            Self::GrpcRoute(_) => "grpcroutes",
+            Self::Grant(_) => "referencegrants",
+            Self::Namespace(_) => "namespaces",
+            Self::Failed(kind, _) => kind,
+        }
+    }
 }
 
 /// What is made of a cluster. What has not been listed yet makes nothing.
@@ -105,7 +126,7 @@ async fn follow(client: Client, wanted: &Controller, ports: &Ports, sink: &Sink)
         gateway: StatusTeller::default(),
         client,
     };
-    let mut failing: Option<&'static str> = None;
+    let mut failing = BTreeSet::new();
     // A new client begins with what the one before has found.
     let mut found = sink.borrow().clone();
     let mut told = true;
@@ -186,22 +207,24 @@ impl Tellers {
 }
 
 /// Whether it may change what is made.
-fn take(world: &mut World, change: Change, failing: &mut Option<&'static str>) -> bool {
+fn take(world: &mut World, change: Change, failing: &mut BTreeSet<&'static str>) -> bool {
+    let kind = change.kind();
+    let gateway = &mut world.gateway;
     let dirty = match change {
         Change::Ingress(event) => world.ingresses.take(event),
         Change::Class(event) => world.classes.take(event),
         Change::Service(event) => world.services.take(event),
         Change::Slice(event) => world.slices.take(event),
         Change::Secret(event) => world.secrets.take(event),
-        Change::GatewayClass(event) => world.gateway.classes.take(event),
-        Change::Gateway(event) => world.gateway.gateways.take(event),
-        Change::HttpRoute(event) => world.gateway.http.take(event),
-        Change::GrpcRoute(event) => world.gateway.grpc.take(event),
-        Change::Grant(event) => world.gateway.grants.take(event),
-        Change::Namespace(event) => world.gateway.namespaces.take(event),
+        Change::GatewayClass(event) => gateway.classes.take(event),
+        Change::Gateway(event) => gateway.gateways.take(event),
+        Change::HttpRoute(event) => gateway.http.take(event),
+        Change::GrpcRoute(event) => gateway.grpc.take(event),
+        Change::Grant(event) => gateway.grants.take(event),
+        Change::Namespace(event) => gateway.namespaces.take(event),
         Change::Failed(kind, error) => {
             // Once for a row of failures: the watch tries again by itself, ever slower.
-            if failing.replace(kind).is_none() {
+            if failing.insert(kind) {
                 tracing::warn!(
                     kind,
                     "the cluster cannot be watched, its last routes stay in force: {error}"
@@ -210,8 +233,8 @@ fn take(world: &mut World, change: Change, failing: &mut Option<&'static str>) -
             return false;
         }
     };
-    if dirty && failing.take().is_some() {
-        tracing::info!("the cluster is watched again");
+    if dirty && failing.remove(kind) {
+        tracing::info!(kind, "the cluster is watched again");
     }
     dirty
 }

@@ -23,6 +23,7 @@ use super::problem::{Problem, Who};
 use super::strict::{self, Refusal, split_port};
 use super::{hop, rewrite};
 use crate::route::compile::{Compiled, Doing, Plan};
+use crate::route::door::Found;
 use crate::route::table::merged;
 use crate::serve::connection::Conn;
 use crate::serve::worker::{Current, Worker};
@@ -105,10 +106,19 @@ impl Going<'_> {
         };
         let path = merged(head.uri.path());
         let table = &self.current.table;
-        let found = table.find(host, &path, &head.headers);
-        let identity = &self.conn.identity;
-        let place = (identity.local, identity.secure);
-        let Some(route) = found.or_else(|| table.doors.find(place, host, &path, head)) else {
+        let route = match table.find(host, &path, &head.headers) {
+            Some(route) => Some(route),
+            None => match table.doors.find(self.conn.way(), host, &path, head) {
+                Found::Route(route) => Some(route),
+                Found::Nothing => None,
+                Found::Misdirected => {
+                    let text = format!("this connection was begun for another host than {host}");
+                    let status = StatusCode::MISDIRECTED_REQUEST;
+                    return self.fail(head, status, Who::Client, "misdirected", text);
+                }
+            },
+        };
+        let Some(route) = route else {
             let text = format!("no route is for {host}{path}");
             return self.fail(head, StatusCode::NOT_FOUND, Who::Proxy, "no_route", text);
         };
@@ -339,9 +349,12 @@ impl Going<'_> {
         let length = text.len();
         let body = if silent { String::new() } else { text };
         let mut reply = head.map(|()| ReplyBody::whole(body, self.flight));
-        reply
-            .headers_mut()
-            .insert(CONTENT_LENGTH, HeaderValue::from(length));
+        let headers = reply.headers_mut();
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        if silent {
+            // Programs that go by the type would read a body that does not come.
+            headers.remove(CONTENT_TYPE);
+        }
         reply
     }
 

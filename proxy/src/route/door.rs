@@ -83,6 +83,28 @@ impl Entry {
 /// The routes of one listener by host, the first that fits counts.
 type Routes = Hosts<Vec<Arc<Entry>>>;
 
+/// What is found for a request.
+#[derive(Debug)]
+pub enum Found<'a> {
+    /// A route.
+    Route(&'a Arc<Compiled>),
+    /// None.
+    Nothing,
+    /// The connection was begun for the host of another listener: it must be asked for anew.
+    Misdirected,
+}
+
+/// How a request came in.
+#[derive(Clone, Copy, Debug)]
+pub struct Way<'a> {
+    /// The address that was connected to.
+    pub local: SocketAddr,
+    /// TLS is spoken.
+    pub secure: bool,
+    /// The name that TLS was begun for.
+    pub name: Option<&'a str>,
+}
+
 /// All listeners of Gateways.
 #[derive(Debug, Default)]
 pub struct Doors {
@@ -108,22 +130,28 @@ impl Doors {
 
     /// The route of a request that came in there. `path` is what [`merged`](super::table::merged)
     /// makes of it. Only the listener with the most specific host is asked.
-    pub fn find<'a>(
-        &'a self,
-        at: (SocketAddr, bool),
-        host: &str,
-        path: &str,
-        head: &Parts,
-    ) -> Option<&'a Arc<Compiled>> {
+    pub fn find(&self, way: Way<'_>, host: &str, path: &str, head: &Parts) -> Found<'_> {
         if self.places.is_empty() {
-            return None;
+            return Found::Nothing;
         }
         let host = plain_name(host);
-        let place = places(at).iter().find_map(|place| self.places.get(place))?;
-        let routes = place.fitting(&host).next()?;
-        let mut lists = routes.fitting(&host);
+        let places = places((way.local, way.secure));
+        let place = places.iter().find_map(|place| self.places.get(place));
+        let listener = place.and_then(|place| place.fitting(&host).next());
+        if let (Some(place), Some(name)) = (place, way.name) {
+            let begun = place.fitting(&plain_name(name)).next();
+            let same = match (begun, listener) {
+                (Some(begun), Some(listener)) => std::ptr::eq(begun, listener),
+                // A name of no listener was served by whatever is there besides.
+                (begun, _) => begun.is_none(),
+            };
+            if !same {
+                return Found::Misdirected;
+            }
+        }
+        let mut lists = listener.into_iter().flat_map(|it| it.fitting(&host));
         let found = lists.find_map(|list| list.iter().find(|entry| entry.fits(path, head)));
-        found.map(|entry| &entry.route)
+        found.map_or(Found::Nothing, |entry| Found::Route(&entry.route))
     }
 }
 
@@ -151,4 +179,204 @@ fn decoded(part: &str) -> impl Iterator<Item = u8> {
         at += 1;
         Some(if byte == b'+' { b' ' } else { byte })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::route::compile::Compiler;
+    use comind_model::ingress::{Action, Route};
+    use proptest::prelude::*;
+
+    fn entry(name: &str, hosts: &[&str], path: Path) -> gateway::Entry {
+        gateway::Entry {
+            hosts: hosts.iter().map(|host| host.parse().unwrap()).collect(),
+            length: path.as_str().len(),
+            method: None,
+            query: Vec::new(),
+            route: Route {
+                name: name.into(),
+                host: Host::Any,
+                path,
+                headers: Vec::new(),
+                allow: Vec::new(),
+                https_only: false,
+                hsts: None,
+                body_limit: None,
+                action: Action::Respond {
+                    status: 200,
+                    body: "".into(),
+                },
+            },
+        }
+    }
+
+    fn prefix(path: &str) -> Path {
+        Path::Prefix(path.to_owned())
+    }
+
+    fn listener(host: &str, address: Option<&str>, routes: Vec<gateway::Entry>) -> Listener {
+        Listener {
+            address: address.map(|it| it.parse().unwrap()),
+            port: 80,
+            secure: false,
+            host: host.parse().unwrap(),
+            certificates: Vec::new(),
+            routes,
+        }
+    }
+
+    fn doors(listeners: &[Listener]) -> Doors {
+        let (table, problems) = Compiler::default().compile_all(&[], listeners);
+        assert_eq!(problems, Vec::<String>::new());
+        table.doors
+    }
+
+    fn head(method: &str, target: &str, headers: &[(&str, &str)]) -> Parts {
+        let mut request = http::Request::builder().method(method).uri(target);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body(()).unwrap().into_parts().0
+    }
+
+    fn name_of(doors: &Doors, at: &str, host: &str, head: &Parts) -> Option<String> {
+        let way = Way {
+            local: at.parse().unwrap(),
+            secure: false,
+            name: None,
+        };
+        match doors.find(way, host, head.uri.path(), head) {
+            Found::Route(route) => Some(route.meter.name.to_string()),
+            Found::Nothing => None,
+            Found::Misdirected => Some("misdirected".to_owned()),
+        }
+    }
+
+    #[test]
+    fn each_address_and_listener_has_its_own() {
+        let route = |name: &str, hosts: &[&str]| vec![entry(name, hosts, prefix("/"))];
+        let doors = doors(&[
+            listener("*", Some("10.0.0.1"), route("any", &["*"])),
+            listener("*.a.test", Some("10.0.0.1"), route("wild", &["x.a.test"])),
+            listener("*", None, route("else", &["*"])),
+        ]);
+        let get = head("GET", "/", &[]);
+        for (at, host, wanted) in [
+            ("10.0.0.1:80", "b.test", Some("any")),
+            ("10.0.0.1:80", "x.a.test", Some("wild")),
+            // The listener for it has no such route, and the other is not asked.
+            ("10.0.0.1:80", "y.a.test", None),
+            ("10.0.0.2:80", "x.a.test", Some("else")),
+            ("[::ffff:10.0.0.1]:80", "X.A.test:80", Some("wild")),
+            ("10.0.0.2:81", "b.test", None),
+        ] {
+            assert_eq!(
+                name_of(&doors, at, host, &get).as_deref(),
+                wanted,
+                "{at} {host}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_connection_for_another_listener_is_misdirected() {
+        let mut own = listener("a.test", None, vec![entry("a", &["a.test"], prefix("/"))]);
+        let mut any = listener("*", None, vec![entry("any", &["*"], prefix("/"))]);
+        (own.secure, any.secure) = (true, true);
+        let doors = doors(&[own, any]);
+        let get = head("GET", "/", &[]);
+        let find = |name, host| {
+            let local = "10.0.0.1:80".parse().unwrap();
+            let way = Way {
+                local,
+                secure: true,
+                name,
+            };
+            match doors.find(way, host, "/", &get) {
+                Found::Route(route) => route.meter.name.to_string(),
+                Found::Nothing => "nothing".to_owned(),
+                Found::Misdirected => "misdirected".to_owned(),
+            }
+        };
+        assert_eq!(find(Some("a.test"), "a.test"), "a");
+        assert_eq!(find(Some("a.test"), "b.test"), "misdirected");
+        assert_eq!(find(Some("b.test"), "a.test"), "misdirected");
+        assert_eq!(find(Some("b.test"), "c.test"), "any");
+        assert_eq!(find(None, "a.test"), "a");
+    }
+
+    #[test]
+    fn the_order_of_rules() {
+        let mut post = entry("post", &["*"], prefix("/"));
+        post.method = Some("POST".to_owned());
+        let mut header = entry("header", &["*"], prefix("/"));
+        header.route.headers = vec![("x-a".to_owned(), "1".to_owned())];
+        let mut query = entry("query", &["*"], prefix("/"));
+        query.query = vec![("q".to_owned(), "a b".to_owned())];
+        let routes = vec![
+            entry("all", &["*"], prefix("/")),
+            entry("same", &["*"], prefix("/")),
+            query,
+            header,
+            post,
+            entry("long", &["*"], prefix("/x/y")),
+            entry("exact", &["*"], Path::Exact("/x".to_owned())),
+            entry("host", &["h.test"], prefix("/h")),
+        ];
+        let doors = doors(&[listener("*", None, routes)]);
+        for (host, request, wanted) in [
+            ("a", head("GET", "/", &[]), "all"),
+            ("a", head("GET", "/?q=a%20b&q=c", &[]), "query"),
+            ("a", head("GET", "/?q=a+b", &[]), "query"),
+            ("a", head("GET", "/?q=c&q=a%20b", &[]), "all"),
+            ("a", head("GET", "/?q=%zz", &[]), "all"),
+            ("a", head("GET", "/?q=a%20b", &[("x-a", "1")]), "header"),
+            ("a", head("POST", "/?q=a%20b", &[("x-a", "1")]), "post"),
+            ("a", head("POST", "/x/y/z", &[]), "long"),
+            ("a", head("POST", "/x", &[]), "exact"),
+            ("h.test", head("GET", "/h", &[]), "host"),
+            ("h.test", head("GET", "/i", &[]), "all"),
+        ] {
+            let found = name_of(&doors, "10.0.0.1:80", host, &request);
+            assert_eq!(
+                found.as_deref(),
+                Some(wanted),
+                "{host} {} {}",
+                request.method,
+                request.uri
+            );
+        }
+    }
+
+    proptest! {
+        /// Compared with a slow search by the rules as they are written down.
+        #[test]
+        fn as_a_slow_search_finds_it(
+            written in prop::collection::vec((any::<bool>(), "(/[xy]){1,3}", any::<bool>(), any::<bool>()), 0..8),
+            path in "(/[xy]){1,4}",
+            posts in any::<bool>(),
+            marked in any::<bool>(),
+        ) {
+            let made: Vec<_> = written.iter().enumerate().map(|(at, (exact, path, post, header))| {
+                let of = if *exact { Path::Exact(path.clone()) } else { prefix(path) };
+                let mut made = entry(&at.to_string(), &["*"], of);
+                made.method = post.then(|| "POST".to_owned());
+                made.route.headers = if *header { vec![("x-a".to_owned(), "1".to_owned())] } else { Vec::new() };
+                made
+            }).collect();
+            let fits = |(exact, of, post, header): &(bool, String, bool, bool)| {
+                let by_path = if *exact { *of == path } else { format!("{path}/").starts_with(&format!("{of}/")) };
+                by_path && (!post || posts) && (!header || marked)
+            };
+            let score = |(exact, of, post, header): &(bool, String, bool, bool)| (*exact, of.len(), *post, *header);
+            // Of equals the first.
+            let best = written.iter().enumerate().rev().filter(|(_, one)| fits(one)).max_by_key(|(_, one)| score(one));
+            let doors = doors(&[listener("*", None, made)]);
+            let method = if posts { "POST" } else { "GET" };
+            let headers: &[_] = if marked { &[("x-a", "1")] } else { &[] };
+            let found = name_of(&doors, "10.0.0.1:80", "a", &head(method, &path, headers));
+            prop_assert_eq!(found, best.map(|(at, _)| at.to_string()));
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! One client connection: from the accepted socket to its end.
 
+use std::cell::OnceCell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::mem::MaybeUninit;
@@ -26,6 +27,7 @@ use super::wire::{Cradle, Wire};
 use super::worker::{Current, Local, Worker};
 use crate::request::handle::handle;
 use crate::request::identity::Identity;
+use crate::route::door::Way;
 
 /// A silent HTTP/2 client is asked whether it still lives so often, and has so long to answer.
 const PING: Duration = Duration::from_secs(30);
@@ -47,6 +49,19 @@ pub struct Conn {
     pub control: Rc<Control>,
     /// Counted until all that uses it has ended.
     pub open: Open,
+    /// The name that TLS was begun for.
+    pub name: OnceCell<Box<str>>,
+}
+
+impl Conn {
+    /// How its requests come in.
+    pub fn way(&self) -> Way<'_> {
+        Way {
+            local: self.identity.local,
+            secure: self.identity.secure,
+            name: self.name.get().map(AsRef::as_ref),
+        }
+    }
 }
 
 /// Serves a connection to its end.
@@ -78,6 +93,7 @@ pub async fn serve(
         identity,
         control: control.clone(),
         open,
+        name: OnceCell::new(),
     });
     if secure {
         // Apart, so that connections without TLS do not have room for one.
@@ -143,7 +159,14 @@ async fn secured(
             );
         }
     };
-    let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let session = stream.get_ref().1;
+    let http2 = session.alpn_protocol() == Some(b"h2");
+    // Only Gateways ask for it, and a connection without costs nothing.
+    if !current.tls_at.is_empty()
+        && let Some(name) = session.server_name()
+    {
+        let _ = conn.name.set(name.into());
+    }
     speak(worker, conn, stream, Bytes::new(), http2, current).await;
 }
 

@@ -83,7 +83,7 @@ pub fn read<'a>(
     let wishes: Vec<Wish> = sites
         .iter()
         .zip(gateways)
-        .map(|(site, (gateway, spec))| wish(site, gateway, spec))
+        .map(|(site, (gateway, spec))| wish(site, gateway, spec, settings))
         .collect();
     let addresses = addresses::assign(&settings.addresses, &wishes);
     for (site, address) in sites.iter_mut().zip(addresses) {
@@ -92,7 +92,21 @@ pub fn read<'a>(
     sites
 }
 
-fn wish(site: &Site<'_>, gateway: &Gateway, spec: &GatewaySpec) -> Wish {
+/// The address that a Gateway asks for. One that we do not have speaks for all, and several of ours
+/// are one that we do not have: a Gateway has one address here.
+fn wanted_address(spec: &GatewaySpec, settings: &Settings) -> Option<String> {
+    let values = spec.addresses.iter().filter_map(|it| it.value.as_ref());
+    let mut values = values.filter(|value| !value.is_empty());
+    let missing = |value: &&String| !settings.addresses.contains(value);
+    let alien = values.clone().find(missing);
+    match (alien, values.next(), values.next()) {
+        (Some(one), ..) | (None, Some(one), None) => Some(one.clone()),
+        (None, Some(one), Some(other)) => Some(format!("{one} and {other} at once")),
+        (None, None, _) => None,
+    }
+}
+
+fn wish(site: &Site<'_>, gateway: &Gateway, spec: &GatewaySpec, settings: &Settings) -> Wish {
     let claim = |it: &Reading<'_>| {
         let host = it.spec.hostname.clone().unwrap_or_default();
         (it.spec.port, it.spec.protocol.clone(), host)
@@ -112,7 +126,7 @@ fn wish(site: &Site<'_>, gateway: &Gateway, spec: &GatewaySpec) -> Wish {
                 .collect(),
         },
         has: has.map(str::to_owned),
-        must: spec.addresses.iter().find_map(|it| it.value.clone()),
+        must: wanted_address(spec, settings),
     }
 }
 

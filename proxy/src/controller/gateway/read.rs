@@ -19,11 +19,13 @@ use crate::controller::world::{Key, Objects, World};
 pub const CONTROLLER: &str = "comind.pro/gateway";
 
 /// What we serve, in the Gateway API's words and in order.
-const FEATURES: [&str; 27] = [
+const FEATURES: [&str; 29] = [
     "GRPCRoute",
     "GRPCRouteNamedRouteRule",
     "Gateway",
+    "GatewayAddressEmpty",
     "GatewayHTTPListenerIsolation",
+    "GatewayHTTPSListenerDetectMisdirectedRequests",
     "GatewayPort8080",
     "GatewayStaticAddresses",
     "HTTPRoute",
