@@ -195,7 +195,7 @@ impl Proxy {
         }
         let gateway = self.cluster.gateway.clone().unwrap_or_default();
         let listeners = gateway.listeners.as_slice();
-        let (tickets, known) = (self.tickets.clone(), &mut self.known);
+        let (tickets, known) = (&self.tickets, &mut self.known);
         let made = certificates::make(&tls, listeners, own.clone(), tickets, known)?;
         let (table, problems) = self.compiler.compile_all(&routes, listeners);
         for problem in problems.iter().chain(&made.problems) {

@@ -98,7 +98,7 @@ pub fn make(
     tls: &Tls,
     listeners: &[Listener],
     own: Option<Arc<Authority>>,
-    tickets: Arc<dyn ProducesTickets>,
+    tickets: &Arc<dyn ProducesTickets>,
     known: &mut Known,
 ) -> Result<Made, String> {
     let provider = Arc::new(ring::default_provider());
@@ -149,7 +149,7 @@ pub fn make(
     let expiry = if expiry == i64::MAX { 0 } else { expiry };
     let shows = names.first.is_some() || names.own.is_some();
     let names = Arc::new(names);
-    let configure = |resolver| configure(tls, &provider, &tickets, resolver);
+    let configure = |resolver| configure(tls, &provider, tickets, resolver);
     let mut doors = HashMap::new();
     for (place, hosts) in doors_of(listeners, &provider, &mut problems) {
         let others = names.clone();
@@ -277,7 +277,7 @@ fn dns_name(name: &GeneralName<'_>) -> Option<String> {
 /// All that is wrong with it.
 pub fn check(tls: &Tls) -> Result<(), Vec<String>> {
     let tickets = ring::Ticketer::new().map_err(|error| vec![error.to_string()])?;
-    match make(tls, &[], None, tickets, &mut Known::new()) {
+    match make(tls, &[], None, &tickets, &mut Known::new()) {
         Ok(made) if made.problems.is_empty() => Ok(()),
         Ok(made) => Err(made.problems),
         Err(problem) => Err(vec![problem]),

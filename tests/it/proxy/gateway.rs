@@ -354,7 +354,7 @@ async fn a_bad_object_harms_no_good_one_and_a_lost_cluster_none() -> Result<()> 
         .await?;
     // It wants what the one before has.
     cluster
-        .gateway("late", "comind", json!([listener("http", None, "All")]))
+        .gateway("web-late", "comind", json!([listener("http", None, "All")]))
         .await?;
     cluster
         .route("shop", "good", "good.test", to("web"))
@@ -403,7 +403,7 @@ async fn a_bad_object_harms_no_good_one_and_a_lost_cluster_none() -> Result<()> 
             ("Accepted", "False", "UnsupportedProtocol"),
         )
         .await?;
-    let late = ("Gateway", "shop", "late");
+    let late = ("Gateway", "shop", "web-late");
     cluster
         .until_told(
             &serve,

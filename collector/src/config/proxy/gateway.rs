@@ -11,7 +11,7 @@ use serde::de::{Deserializer, Error as _};
 /// Gateways of a cluster.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Gateway {
+pub(super) struct Gateway {
     /// What Gateways get as their addresses. A single address or host name is that of all of them, by
     /// whatever address of this machine it is reached. Of several each is an address of this machine,
     /// and every Gateway gets one of its own while there are enough.
