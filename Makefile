@@ -91,7 +91,8 @@ diagnose: build ## All that is known of what does not work, without secrets, as 
 ##### Check
 
 .PHONY: conformance-gateway
-conformance-gateway: setup-cluster setup-bench ## The official suite of the Gateway API against the proxy, on a cluster of its own (root)
+conformance-gateway: setup-cluster ## The official suite of the Gateway API against the proxy, on a cluster of its own (root)
+	@$(TOOLCHAIN)/setup conformance
 	@$(CARGO) build --locked
 	@tests/conformance/gateway $(ARGS)
 
