@@ -49,6 +49,7 @@ impl Cluster {
         Ok(cluster)
     }
 
+    /// Of a cluster, whatever it knows.
     async fn serve(&self) -> Result<Serve> {
         let config = format!(
             "api: {{ listen: LISTEN }}\ndata_dir: DATA\nproxy:\n  listen: {}\n  tls: {{ listen: {} }}\n  \
@@ -538,4 +539,33 @@ async fn listeners_show_their_own_certificates() -> Result<()> {
     // The listeners are for HTTPS alone.
     ensure!(cluster.ask("a.safe.test", "/count", &[]).await?.status == 404);
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_definitions_ingress_objects_are_served() -> Result<()> {
+    let cluster = Cluster {
+        api: KubeApi::start().await?,
+        port: Port::free()?,
+        tls: Port::free()?,
+    };
+    cluster.api.make_namespace("shop").await?;
+    let node = Node::start().await?;
+    let (pod, _task) = pod(node.addr()).await?;
+    cluster.service("shop", "web", pod).await?;
+    let backend = json!({ "service": { "name": "web", "port": { "number": 80 } } });
+    let rules = json!([{ "host": "old.test", "http": { "paths": [{ "path": "/", "pathType": "Prefix", "backend": backend }] } }]);
+    let ingress = json!({ "metadata": { "name": "old" }, "spec": { "ingressClassName": "comind", "rules": rules } });
+    let path = "/apis/networking.k8s.io/v1/namespaces/shop/ingresses";
+    cluster.send(Method::POST, path, &ingress).await?;
+    let serve = cluster.serve().await?;
+    cluster.until(&serve, "old.test", "/count", 200).await?;
+    wait_for("the words for it", LATER, async || {
+        let log = serve.log()?;
+        ensure!(
+            log.contains("the cluster cannot be watched") && log.contains("httproutes"),
+            "{log}"
+        );
+        Ok(())
+    })
+    .await
 }

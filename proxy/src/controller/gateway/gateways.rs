@@ -263,6 +263,11 @@ impl Reading<'_> {
             self.refused = Some(("UnsupportedValue", text.to_owned()));
             return;
         }
+        if tls.is_some_and(|tls| tls.frontend_validation.is_some()) {
+            let text = "certificates of clients (`frontendValidation`) are not asked for";
+            self.refused = Some(("UnsupportedValue", text.to_owned()));
+            return;
+        }
         let refs = tls
             .map(|tls| tls.certificate_refs.as_slice())
             .unwrap_or_default();

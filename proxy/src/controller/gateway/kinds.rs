@@ -131,6 +131,8 @@ pub struct ListenerTls {
     /// Secrets.
     #[serde(default)]
     pub certificate_refs: Vec<Reference>,
+    /// About certificates of clients (in releases before 1.4): not served.
+    pub frontend_validation: Option<Value>,
 }
 
 /// Which routes may be attached.
@@ -225,8 +227,6 @@ pub struct Rule {
     pub backend_refs: Vec<BackendRef>,
     /// How long is waited.
     pub timeouts: Option<RuleTimeouts>,
-    /// Not served.
-    pub retry: Option<Value>,
 }
 
 /// Which requests.

@@ -265,9 +265,6 @@ fn exact(
 }
 
 fn timeouts(rule: &Rule) -> Result<Timeouts, String> {
-    if rule.retry.is_some() {
-        return Err("`retry` is not served: what is safe is tried again anyway".to_owned());
-    }
     let mut timeouts = Timeouts::default();
     let Some(given) = &rule.timeouts else {
         return Ok(timeouts);
