@@ -237,7 +237,7 @@ mod tests {
             json!({ "controllerName": CONTROLLER, "parentRef": { "name": "a" }, "conditions": [] });
         let stale =
             json!({ "controllerName": CONTROLLER, "parentRef": { "name": "b" }, "conditions": [] });
-        let made = parents(&json!([ours.clone()]), &json!([stale, other.clone()]), now);
+        let made = parents(&json!([ours]), &json!([stale, other]), now);
         assert_eq!(made, json!([other, ours]));
     }
 }
