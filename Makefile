@@ -88,6 +88,10 @@ tf-output: build ## What others may build upon
 diagnose: build ## All that is known of what does not work, without secrets, as one file
 	@$(OPS) diagnose $(ARGS)
 
+.PHONY: monitoring-access
+monitoring-access: build ## One address for all pages, by ingress, Service or tunnel; ARGS="grafana --open --ttl 8h"
+	@$(OPS) access $(ARGS)
+
 ##### Check
 
 .PHONY: test test-build selftest fmt lint deny fuzz

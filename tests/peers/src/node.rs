@@ -10,7 +10,8 @@ use crate::process::Launch;
 use crate::tool::Tool;
 
 const NODE: Tool = Tool::debian("node", "nodejs");
-const SERVER: &str = include_str!("node/server.js");
+/// The script; its argument is a port of loopback.
+pub const SERVER: &str = include_str!("node/server.js");
 
 /// Where Debian puts libraries, also for a Node that is not Debian's.
 const LIBRARIES: &str = "/usr/share/nodejs";

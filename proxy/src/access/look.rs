@@ -1,0 +1,72 @@
+//! Looks at one way to a service, once. Every look has a limit and ends in a sentence. Must not judge.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{HOST, USER_AGENT};
+use http::{Request, StatusCode};
+use http_body_util::Empty;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use super::choose::Seen;
+
+/// For an answer of the ingress.
+const ANSWER: Duration = Duration::from_millis(900);
+/// For a connection to a Service: it is near, or not to be reached from here.
+const NEAR: Duration = Duration::from_millis(300);
+
+/// Whether the ingress there serves the host.
+pub async fn ingress(at: Option<SocketAddr>, host: &str) -> Seen {
+    let Some(at) = at else {
+        return Err("none is known; --ingress names one".to_owned());
+    };
+    let asked = tokio::time::timeout(ANSWER, ask(at, host)).await;
+    let status = asked.map_err(|_| format!("{at} did not answer within {ANSWER:?}"))??;
+    match status {
+        // What nobody serves there, and what is served and has nobody behind it.
+        StatusCode::NOT_FOUND
+        | StatusCode::MISDIRECTED_REQUEST
+        | StatusCode::BAD_GATEWAY
+        | StatusCode::SERVICE_UNAVAILABLE
+        | StatusCode::GATEWAY_TIMEOUT => {
+            Err(format!("{at} answers {} for {host}", status.as_u16()))
+        }
+        _ => Ok(format!("{at} serves {host}")),
+    }
+}
+
+async fn ask(at: SocketAddr, host: &str) -> Result<StatusCode, String> {
+    let stream = TcpStream::connect(at).await;
+    let stream = stream.map_err(|error| format!("{at}: {error}"))?;
+    let told = |error: hyper::Error| format!("{at} does not speak HTTP: {error}");
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(told)?;
+    let request = Request::get("/")
+        .header(HOST, host)
+        .header(USER_AGENT, "comind-ops-access")
+        .body(Empty::<Bytes>::new())
+        .map_err(|error| format!("{host} is no host: {error}"))?;
+    let asking = sender.send_request(request);
+    tokio::select! {
+        answer = asking => Ok(answer.map_err(told)?.status()),
+        ended = connection => Err(match ended {
+            Ok(()) => format!("{at} closed the connection"),
+            Err(error) => told(error),
+        }),
+    }
+}
+
+/// Whether a Service's address can be reached from here.
+pub async fn service(address: Option<&(String, u16)>) -> Seen {
+    let Some((host, port)) = address else {
+        return Err("it has no address of its own".to_owned());
+    };
+    let place = format!("{host}:{port}");
+    match tokio::time::timeout(NEAR, TcpStream::connect((host.as_str(), *port))).await {
+        Ok(Ok(_)) => Ok(format!("{place} can be reached from here")),
+        Ok(Err(error)) => Err(format!("{place}: {error}")),
+        Err(_) => Err(format!("{place} cannot be reached from here")),
+    }
+}
