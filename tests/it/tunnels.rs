@@ -9,11 +9,13 @@ mod refused;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use comind_peers::http::get;
+use bytes::Bytes;
+use comind_peers::http::send;
 use comind_peers::port::Port;
 use comind_peers::wait::wait_for;
 use futures_util::{SinkExt as _, StreamExt as _};
-use http::Request;
+use http::{Request, Response};
+use http_body_util::Full;
 use rustix::process::{Signal, kill_process};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -45,8 +47,12 @@ async fn proxy(port: &Port, kubeconfig: &std::path::Path) -> Result<Serve> {
     Ok(serve)
 }
 
+async fn ask(port: &Port, path: &str) -> Result<Response<Bytes>> {
+    send(port.addr(), for_host(path, "localhost")?).await
+}
+
 async fn good(port: &Port) -> Result<()> {
-    let answer = get(port.addr(), "/count").await?;
+    let answer = ask(port, "/count").await?;
     ensure!(
         answer.status() == 200,
         "{}: {}",
@@ -119,10 +125,7 @@ async fn a_large_answer_beside_a_websocket(port: &Port) -> Result<()> {
 async fn a_reset_harms_nobody_else(port: &Port) -> Result<()> {
     let mut socket = websocket(port).await?;
     for _ in 0..20 {
-        ensure!(
-            get(port.addr(), "/reset").await.is_err(),
-            "half an answer is none"
-        );
+        ensure!(ask(port, "/reset").await.is_err(), "half an answer is none");
         echoes(&mut socket).await?;
         good(port).await?;
     }
@@ -134,7 +137,7 @@ async fn what_is_wrong_is_said(port: &Port) -> Result<()> {
         ("/closed", 502, "nothing in the pod listens"),
         ("/nobody", 503, "there is no service default/nobody:80"),
     ] {
-        let answer = get(port.addr(), path).await?;
+        let answer = ask(port, path).await?;
         let text = String::from_utf8_lossy(answer.body());
         ensure!(
             answer.status() == status && text.contains(said),
@@ -160,10 +163,10 @@ async fn a_pod_is_replaced(cluster: &Cluster, port: &Port) -> Result<()> {
 }
 
 async fn the_api_server_goes_and_comes(cluster: &Cluster, port: &Port) -> Result<()> {
-    let before = cluster.row("kube-apiserver").await?;
+    let before = cluster.row("apiserver").await?;
     kill_process(pid(&before)?, Signal::KILL)?;
     wait_for("another API server", START, async || {
-        let row = cluster.row("kube-apiserver").await?;
+        let row = cluster.row("apiserver").await?;
         if row["state"] == "running" && row["pid"] != before["pid"] {
             return Ok(());
         }
@@ -179,10 +182,10 @@ async fn the_api_server_goes_and_comes(cluster: &Cluster, port: &Port) -> Result
 }
 
 /// A request of a browser for a host of ours.
-fn for_host(path: &str, host: &str) -> Result<Request<http_body_util::Full<bytes::Bytes>>> {
+fn for_host(path: &str, host: &str) -> Result<Request<Full<Bytes>>> {
     Ok(Request::get(path)
         .header("host", host)
-        .body(Default::default())?)
+        .body(Full::default())?)
 }
 
 /// How long a fall-back may take that nobody measures.

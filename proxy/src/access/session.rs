@@ -179,7 +179,12 @@ impl Looking {
                 let (ingress, direct, trial) = tokio::join!(
                     look::ingress(ingress, &host),
                     look::service(found.and_then(|found| found.address.as_ref())),
-                    trial(gate, line, found, number),
+                    trial(
+                        gate,
+                        line,
+                        found,
+                        number.is_multiple_of(TRIAL) || known.trouble.is_some()
+                    ),
                 );
                 let tunnel = tunnel(found, known.trouble.as_deref(), &trial);
                 ([ingress, direct, tunnel], trial)
@@ -221,9 +226,9 @@ impl Looking {
 }
 
 /// Opens a tunnel now and then, and at once where the last one failed: rights can be lost.
-async fn trial(gate: &Gate, line: &Line, found: Option<&Found>, number: u32) -> Result<(), String> {
+async fn trial(gate: &Gate, line: &Line, found: Option<&Found>, due: bool) -> Result<(), String> {
     let first = line.ways.chosen().way.is_none();
-    if !(first || line.trial.is_err() || number.is_multiple_of(TRIAL)) {
+    if !(first || due || line.trial.is_err()) {
         return Ok(());
     }
     let place = found.and_then(|found| found.places.iter().find(|place| place.pod.is_some()));

@@ -23,6 +23,7 @@ use crate::route::compile::Plan;
 use crate::serve::connection::Conn;
 use crate::serve::worker::Worker;
 use crate::telemetry::meter::RouteMeter;
+use crate::tunnel::refusal::chain;
 use crate::upstream::failure::Failure;
 use crate::upstream::pool::{Leased, Want};
 
@@ -480,8 +481,7 @@ fn of_late(late: Late<SendError>) -> (Failure, Option<(Parts, RequestBody)>) {
     };
     let unsent = error.take_message().map(Request::into_parts);
     let error = error.into_error();
-    let told = std::error::Error::source(&error)
-        .map_or_else(|| error.to_string(), |source| format!("{error}: {source}"));
+    let told = chain(&error);
     let failure = match unsent {
         Some(_) => Failure::NotSent(told),
         None if error.is_parse() => Failure::Protocol(told),

@@ -100,7 +100,7 @@ fn first_line(text: &str) -> &str {
 }
 
 /// An error with its causes, each said once.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
-use comind_peers::node::SERVER;
-use serde_json::{Value, json};
+use comind_peers::node;
+use serde_json::Value;
 
 use crate::platform_of::PlatformOf;
 
@@ -22,7 +22,7 @@ impl Cluster {
     pub(super) async fn create() -> Result<Self> {
         let this = Self(PlatformOf::new("stage")?);
         this.ops.good(&["cluster", "create"]).await?;
-        this.apply(&this.workload().await?).await?;
+        this.apply(&node::service(&this.image().await?, 2)).await?;
         this.rolled_out().await?;
         Ok(this)
     }
@@ -84,40 +84,5 @@ impl Cluster {
         Ok(found
             .with_context(|| format!("not among {images}"))?
             .to_owned())
-    }
-
-    async fn workload(&self) -> Result<Value> {
-        let host = |name: &str, path: &str| json!({ "name": name, "hostPath": { "path": path } });
-        let at =
-            |name: &str, path: &str| json!({ "name": name, "mountPath": path, "readOnly": true });
-        let pod = json!({
-            "terminationGracePeriodSeconds": 2,
-            "containers": [{
-                "name": "web", "image": self.image().await?, "imagePullPolicy": "Never",
-                "command": ["/usr/bin/node", "/web/server.js", "8080"],
-                "env": [{ "name": "NODE_PATH", "value": "/usr/share/nodejs" }],
-                "readinessProbe": { "httpGet": { "path": "/aborted", "port": 8080 }, "periodSeconds": 1 },
-                "volumeMounts": [at("script", "/web"), at("usr", "/usr"), at("lib", "/lib"), at("lib64", "/lib64")],
-            }],
-            "volumes": [
-                { "name": "script", "configMap": { "name": "web" } },
-                // The program of this machine: nothing has to be pulled.
-                host("usr", "/usr"), host("lib", "/usr/lib"), host("lib64", "/usr/lib64"),
-            ],
-        });
-        let script = SERVER.replace("'127.0.0.1'", "'0.0.0.0'");
-        Ok(json!({ "apiVersion": "v1", "kind": "List", "items": [
-            { "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "web" },
-              "data": { "server.js": script } },
-            { "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "web" },
-              "spec": { "replicas": 2, "selector": { "matchLabels": { "app": "web" } },
-                "template": { "metadata": { "labels": { "app": "web" } }, "spec": pod } } },
-            { "apiVersion": "v1", "kind": "Service", "metadata": { "name": "web" },
-              "spec": { "selector": { "app": "web" }, "ports": [
-                { "name": "http", "port": 80, "targetPort": 8080 },
-                // Nobody listens there.
-                { "name": "closed", "port": 81, "targetPort": 9 },
-              ] } },
-        ] }))
     }
 }

@@ -51,7 +51,8 @@ impl Access {
     }
 
     async fn until(&self, name: &str, way: &Value) -> Result<String> {
-        let waited = wait_for(&format!("{name} by {way}"), PATIENCE, async || {
+        let what = format!("{name} by {way}");
+        let waited = wait_for(&what, PATIENCE, async || {
             let row = self.row(name).await?;
             let why = row["why"].as_str().unwrap_or_default();
             if row["way"] == *way && !why.contains("not looked at") && !why.contains("looked for") {

@@ -1,11 +1,11 @@
 //! Without the right to open tunnels that is what is said.
 
 use anyhow::{Context as _, Result, ensure};
-use comind_peers::http::get;
 use comind_peers::port::Port;
 use comind_peers::wait::wait_for;
 use serde_json::{Value, json};
 
+use super::ask;
 use super::cluster::Cluster;
 use crate::serve::{LATER, Serve};
 
@@ -41,7 +41,7 @@ pub(super) async fn without_rights(cluster: &Cluster) -> Result<()> {
     );
     let _serve = Serve::start_with(&told).await?;
     wait_for("the refusal in words", LATER, async || {
-        let answer = get(port.addr(), "/").await?;
+        let answer = ask(&port, "/").await?;
         let text = String::from_utf8_lossy(answer.body()).into_owned();
         ensure!(
             text.contains("no right to open a tunnel to default/web-"),
