@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio::process::Command;
 
 use crate::ops::{Done, START, finish, pid};
-use crate::platform_of::{PlatformOf, STAGE};
+use crate::platform_of::PlatformOf;
 
 const CURL: Tool = Tool::debian("curl", "curl");
 /// Containers are made from this by the cluster itself.
@@ -332,7 +332,6 @@ fn kills() -> u64 {
 /// Whenever a run is killed, the next one goes on, and it ends the same.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_is_killed_is_gone_on_with() -> Result<()> {
-    let _alone = STAGE.lock().await;
     let cluster = Cluster(PlatformOf::new("stage")?);
     for round in 0..kills() {
         let command = cluster

@@ -10,9 +10,6 @@ use tokio::process::Command;
 
 use crate::ops::{Done, Ops, finish};
 
-/// Whose names and addresses the tests with the environment `stage` have to themselves, one at a time.
-pub(crate) static STAGE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-
 const KUBECTL: Tool = Tool::built("kubectl");
 
 /// One of them.

@@ -25,7 +25,6 @@ use tokio_tungstenite::tungstenite::Message;
 use self::cluster::Cluster;
 use self::load::Load;
 use crate::ops::{START, pid};
-use crate::platform_of::STAGE;
 use crate::serve::{LATER, Serve};
 
 /// The program's proxy before the service `web`, by tunnels as this kubeconfig has them.
@@ -34,6 +33,7 @@ async fn proxy(port: &Port, kubeconfig: &std::path::Path) -> Result<Serve> {
         "api: {{ listen: LISTEN }}\ndata_dir: DATA\nproxy:\n  listen: {}\n  workers: 2\n  \
          tunnels: {{ kubeconfig: {} }}\n  routes:\n    \
          - {{ host: \"*\", upstream: \"service://default/web:http\", rewrite: {{ response: {{ set: {{ x-by: ingress }} }} }}, timeouts: {{ connect: 10s }} }}\n    \
+         - {{ host: gone.localhost, respond: {{ status: 404 }} }}\n    \
          - {{ host: \"*\", path: /closed, upstream: \"service://default/web:81\" }}\n    \
          - {{ host: \"*\", path: /nobody, upstream: \"service://default/nobody:80\" }}\n",
         port.addr(),
@@ -64,7 +64,6 @@ async fn good(port: &Port) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn services_of_a_cluster_are_reached_from_outside() -> Result<()> {
-    let _alone = STAGE.lock().await;
     let cluster = Cluster::create().await?;
     let port = Port::free()?;
     let serve = proxy(&port, &cluster.admin()).await?;

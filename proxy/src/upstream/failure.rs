@@ -91,6 +91,10 @@ impl Failure {
 
     /// It may have reached one, and asking again for something safe does no harm.
     pub fn is_worth_another(&self) -> bool {
+        // What may pass has been tried for as long as a connection may take.
+        if let Self::Tunnel(refusal) = self {
+            return refusal.blames_pod();
+        }
         self.is_unsent() || matches!(self, Self::Closed(_))
     }
 
