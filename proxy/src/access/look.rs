@@ -1,22 +1,29 @@
 //! Looks at one way to a service, once. Every look has a limit and ends in a sentence. Must not judge.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use bytes::Bytes;
+use comind_model::ingress::Cluster;
 use http::header::{HOST, USER_AGENT};
 use http::{Request, StatusCode};
 use http_body_util::Empty;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use k8s_openapi::api::core::v1::Service;
+use kube::{Api, Client, Config};
 use tokio::net::TcpStream;
 
 use super::choose::Seen;
+use crate::tunnel::refusal::chain;
+use crate::tunnel::watch;
 
 /// For an answer of the ingress.
 const ANSWER: Duration = Duration::from_millis(900);
 /// For a connection to a Service: it is near, or not to be reached from here.
 const NEAR: Duration = Duration::from_millis(300);
+/// For the proof that a network is the cluster's.
+const PROOF: Duration = Duration::from_secs(2);
 
 /// Whether the ingress there serves the host.
 pub async fn ingress(at: Option<SocketAddr>, host: &str) -> Seen {
@@ -58,8 +65,47 @@ async fn ask(at: SocketAddr, host: &str) -> Result<StatusCode, String> {
     }
 }
 
-/// Whether a Service's address can be reached from here.
-pub async fn service(address: Option<&(String, u16)>) -> Seen {
+/// Whether the network of Services is that of the cluster: another one may have the same addresses, and
+/// answer there. The API server's address in it has to show a certificate of the cluster.
+pub async fn network(cluster: &Cluster) -> Seen {
+    let proved = tokio::time::timeout(PROOF, Box::pin(prove(cluster))).await;
+    proved.unwrap_or_else(|_| Err("the cluster's network cannot be reached from here".to_owned()))
+}
+
+async fn prove(cluster: &Cluster) -> Seen {
+    let mut config = watch::config(Some(cluster)).await?;
+    if config.accept_invalid_certs {
+        return Err(
+            "the kubeconfig believes any certificate, so the network proves nothing".to_owned(),
+        );
+    }
+    config.default_retry = false;
+    config.connect_timeout = Some(NEAR);
+    let client = |config: Config| Client::try_from(config).map_err(|error| chain(&error));
+    let services = Api::<Service>::namespaced(client(config.clone())?, "default");
+    let asked = services.get("kubernetes").await;
+    let asked =
+        asked.map_err(|error| format!("the cluster's network is not known: {}", chain(&error)))?;
+    let address = asked.spec.and_then(|spec| spec.cluster_ip);
+    let address: IpAddr = address
+        .and_then(|address| address.parse().ok())
+        .ok_or("the cluster's API server has no address inside")?;
+    let inside = format!("https://{}/", SocketAddr::new(address, 443));
+    config.cluster_url = inside
+        .parse()
+        .map_err(|error| format!("{inside}: {error}"))?;
+    match client(config)?.apiserver_version().await {
+        Ok(_) | Err(kube::Error::Api(_)) => Ok("the cluster's network can be reached".to_owned()),
+        Err(error) => Err(format!(
+            "the cluster's network cannot be reached from here: {}",
+            chain(&error)
+        )),
+    }
+}
+
+/// Whether a Service's address can be reached from here, in the network as it was found.
+pub async fn service(network: &Seen, address: Option<&(String, u16)>) -> Seen {
+    network.clone()?;
     let Some((host, port)) = address else {
         return Err("it has no address of its own".to_owned());
     };

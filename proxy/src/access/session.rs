@@ -28,6 +28,8 @@ use crate::tunnel::resolve::{Found, Known};
 
 /// How often the ways are looked at.
 const TURN: Duration = Duration::from_secs(1);
+/// Whether the cluster's network can be reached is looked at in every so manieth turn.
+const PROOF: u32 = 5;
 /// A tunnel is opened only to see whether that works in every so manieth turn.
 const TRIAL: u32 = 15;
 /// How long that may take.
@@ -116,6 +118,7 @@ pub async fn open(wish: Wish, stop: CancellationToken) -> Result<Session, StartE
     let (gate, known) = (proxy.gate(), proxy.pods());
     let looking = Looking {
         wish,
+        network: Err("not looked at yet".to_owned()),
         page_at,
         lines,
         gate,
@@ -142,6 +145,8 @@ struct Looking {
     wish: Wish,
     page_at: SocketAddr,
     lines: Vec<Line>,
+    /// What was seen of the network of Services.
+    network: Seen,
     gate: Arc<Gate>,
     known: watch::Receiver<Known>,
     tell: watch::Sender<Option<Arc<Ingress>>>,
@@ -172,13 +177,14 @@ impl Looking {
         let known = self.known.borrow_and_update().clone();
         let looks = self.lines.iter().map(|line| {
             let host = format!("{}.localhost:{}", line.profile.name, self.wish.port);
-            let (gate, known, ingress) = (&self.gate, &known, self.wish.ingress);
+            let (gate, known, network) = (&self.gate, &known, &self.network);
+            let ingress = self.wish.ingress;
             let service = &line.profile.service;
             async move {
                 let found = known.found.get(service);
                 let (ingress, direct, trial) = tokio::join!(
                     look::ingress(ingress, &host),
-                    look::service(found.and_then(|found| found.address.as_ref())),
+                    look::service(network, found.and_then(|found| found.address.as_ref())),
                     trial(
                         gate,
                         line,
@@ -190,7 +196,17 @@ impl Looking {
                 ([ingress, direct, tunnel], trial)
             }
         });
-        join_all(looks).await
+        let proof = async {
+            match number % PROOF {
+                1 => Some(look::network(&self.wish.cluster).await),
+                _ => None,
+            }
+        };
+        let (looked, network) = tokio::join!(join_all(looks), proof);
+        if let Some(network) = network {
+            self.network = network;
+        }
+        looked
     }
 
     fn take(&mut self, looked: Vec<([Seen; 3], Result<(), String>)>) {
@@ -271,13 +287,12 @@ fn tunnel(found: Option<&Found>, trouble: Option<&str>, trial: &Result<(), Strin
 fn told(wish: &Wish, lines: &[Line], page_at: SocketAddr) -> Ingress {
     let start = |host: &str| {
         let endpoint = Endpoint::plain(page_at.ip().to_string().into(), page_at.port());
-        let host = Host::Exact(host.to_owned());
         route(host, upstream(vec![endpoint], Vec::new()))
     };
     let mut routes = vec![start("localhost"), start("127.0.0.1")];
     for line in lines {
-        let host = Host::Exact(format!("{}.localhost", line.profile.name));
-        routes.push(route(host, ways(wish, line)));
+        let host = format!("{}.localhost", line.profile.name);
+        routes.push(route(&host, ways(wish, line)));
     }
     Ingress {
         listen: vec![SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), wish.port)],
@@ -339,14 +354,10 @@ fn upstream(endpoints: Vec<Endpoint>, services: Vec<ServiceUpstream>) -> Upstrea
     }
 }
 
-fn route(host: Host, upstream: Upstream) -> Route {
-    let name = match &host {
-        Host::Exact(name) => name.as_str(),
-        _ => "any",
-    };
+fn route(host: &str, upstream: Upstream) -> Route {
     Route {
-        name: name.into(),
-        host: host.clone(),
+        name: host.into(),
+        host: Host::Exact(host.to_owned()),
         path: Path::Prefix("/".to_owned()),
         headers: Vec::new(),
         allow: Vec::new(),

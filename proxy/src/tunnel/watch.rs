@@ -122,7 +122,11 @@ async fn clients(cluster: Option<&Cluster>) -> Result<(Client, Client), String> 
     Ok((watching, tunnels))
 }
 
-async fn config(cluster: Option<&Cluster>) -> Result<Config, String> {
+/// How the cluster is asked.
+///
+/// # Errors
+/// When the kubeconfig, or the service account, cannot be used.
+pub(crate) async fn config(cluster: Option<&Cluster>) -> Result<Config, String> {
     let Some(cluster) = cluster else {
         return Config::incluster().map_err(|error| {
             format!("there is no service account of a pod ({error}); outside of a cluster name a kubeconfig in `proxy.tunnels`")
