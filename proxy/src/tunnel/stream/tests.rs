@@ -61,8 +61,9 @@ async fn one_direction_goes_on_while_the_other_is_blocked() {
     let (mut reads, mut writes) = tokio::io::split(tunnel);
     // More than fits anywhere, and nobody takes it.
     let writing = tokio::spawn(async move {
-        let written = writes.write_all(&vec![1; 4 * 1024 * 1024]).await;
-        (written, writes)
+        writes.write_all(&vec![1; 4 * 1024 * 1024]).await?;
+        // Until then the last message may lie here.
+        writes.flush().await
     });
     for number in 0..100_u8 {
         far.send(message(BYTES, &[number])).await.unwrap();
@@ -76,7 +77,7 @@ async fn one_direction_goes_on_while_the_other_is_blocked() {
             taken += bytes.len() - 1;
         }
     }
-    writing.await.unwrap().0.unwrap();
+    writing.await.unwrap().unwrap();
 }
 
 #[tokio::test(start_paused = true)]
