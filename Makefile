@@ -88,6 +88,10 @@ tf-output: build ## What others may build upon
 diagnose: build ## All that is known of what does not work, without secrets, as one file
 	@$(OPS) diagnose $(ARGS)
 
+.PHONY: monitoring-access
+monitoring-access: build ## One address for all pages, by ingress, Service or tunnel; ARGS="grafana --open --ttl 8h"
+	@$(OPS) access $(ARGS)
+
 ##### Check
 
 .PHONY: conformance-gateway
@@ -122,7 +126,7 @@ fuzz: ## Fuzz each target for FUZZ_SECONDS (needs cargo-fuzz; fuzz/README.md)
 	@for target in last_event_id proxy_head proxy_preface proxy_request proxy_route; do \
 		$(FUZZ) $$target -- -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 || exit 1; done
 
-.PHONY: bench-detection bench-cost bench-schedule bench-scrape bench-alert bench-page bench-watch bench-proxy
+.PHONY: bench-detection bench-cost bench-schedule bench-scrape bench-alert bench-page bench-watch bench-proxy bench-tunnel
 bench-detection: setup-bench release ## Delay from a fault to the event, beside the exporters
 	@$(CARGO) run --release --locked -p comind-bench -- detection
 bench-cost: setup-bench release ## CPU and memory per probe, beside the exporters
@@ -138,5 +142,7 @@ bench-page: release ## What the live page costs with 500 targets and 10,000 tran
 bench-proxy: setup-bench release ## The ingress proxy beside nginx and HAProxy, one worker each
 	@$(CARGO) run --release --locked -p comind-bench -- proxy
 	@$(CARGO) run --release --locked -p comind-bench -- proxy-many
+bench-tunnel: setup-cluster release ## Tunnels beside kubectl port-forward on a real cluster (root): rates, survival
+	@$(CARGO) run --release --locked -p comind-bench -- tunnel
 bench-watch: setup-bench release ## Delay from a change of an Argo CD application to the event
 	@$(CARGO) run --release --locked -p comind-bench -- watch

@@ -1,5 +1,6 @@
 //! `comind-ops`: the command line. Wiring only: what is done is in the libraries.
 
+mod access;
 mod bootstrap;
 mod cluster;
 mod completions;
@@ -97,6 +98,8 @@ enum Command {
     Tf(tf::Tf),
     /// Seal Secrets for the cluster, from standard input, without asking it
     Seal(seal::Seal),
+    /// One address for the platform's pages, whichever way leads there: ingress, Service or tunnel
+    Access(access::Access),
     /// The platform's repository and what comes of it: status, logins, history, rollback
     Gitops(gitops::Gitops),
     /// A Kubernetes cluster of plain processes on this machine
@@ -182,6 +185,7 @@ async fn dispatch(cli: Cli, out: &Output, traced: bool) -> Result<ExitCode> {
         Command::Bootstrap(bootstrap) => {
             return Ok(bootstrap.run(&cli.home, out).await?.into());
         }
+        Command::Access(access) => access.run(&cli.home, out).await?,
         Command::Gitops(gitops) => return Ok(gitops.run(&cli.home, out).await?.into()),
         Command::Destroy(destroy) => destroy.run(&cli.home, out).await?,
         Command::Doctor(doctor) => return Ok(doctor.run(&cli.home, out).await?.into()),

@@ -2,7 +2,7 @@
 //! Losses are printed too. Nothing here passes or fails: a bench measures.
 //!
 //! `make bench-detection`, `make bench-alert`, `make bench-cost`, `make bench-schedule`, `make bench-scrape`,
-//! `make bench-page`, `make bench-proxy`, `make bench-watch`.
+//! `make bench-page`, `make bench-proxy`, `make bench-tunnel`, `make bench-watch`.
 
 mod alert;
 mod backend;
@@ -16,6 +16,7 @@ mod rivals;
 mod schedule;
 mod scrape;
 mod subject;
+mod tunnel;
 mod watch;
 
 use anyhow::{Result, bail};
@@ -36,11 +37,12 @@ fn main() -> Result<()> {
         "page" => runtime.block_on(page::run()),
         "proxy" => runtime.block_on(proxy::run(count.unwrap_or(5) as u64)),
         "proxy-many" => runtime.block_on(proxy_many::run(count.unwrap_or(300) as u64)),
+        "tunnel" => runtime.block_on(tunnel::run(count.unwrap_or(5) as u64)),
         "watch" => runtime.block_on(watch::run()),
         "schedule" => runtime.block_on(schedule::run()),
         "scrape" => runtime.block_on(scrape::run()),
         other => bail!(
-            "`{other}` is no bench; give detection [KILLS], alert [KILLS], cost, page, proxy [SECONDS], proxy-many [SECONDS], watch, schedule or scrape"
+            "`{other}` is no bench; give detection [KILLS], alert [KILLS], cost, page, proxy [SECONDS], proxy-many [SECONDS], tunnel [SECONDS], watch, schedule or scrape"
         ),
     }
 }

@@ -35,6 +35,9 @@ pub struct Ingress {
     pub access_log: AccessLog,
     /// Ingress objects of a cluster, where they are wanted.
     pub kubernetes: Option<Controller>,
+    /// The cluster of services that routes name, which is reached by tunnels; the one that this runs
+    /// in, straight, where none.
+    pub tunnels: Option<Cluster>,
 }
 
 /// The certificates that the proxy shows, and whose it accepts.
@@ -264,6 +267,8 @@ pub struct Upstream {
     pub protocol: Protocol,
     /// Where.
     pub endpoints: Vec<Endpoint>,
+    /// Services of a cluster, whose ready pods are further endpoints.
+    pub services: Vec<ServiceUpstream>,
     /// About TLS, where it is spoken.
     pub tls: UpstreamTls,
     /// Each connection begins with a PROXY header of this version (1 or 2).
@@ -294,6 +299,100 @@ pub struct Endpoint {
     pub weight: u32,
     /// The target of the collector that watches it.
     pub target: Option<Arc<str>>,
+    /// Those of a higher number are asked only while none of a lower one can be.
+    pub tier: u8,
+    /// `Host` for this one; the route's, or the client's, where none.
+    pub as_host: Option<Arc<str>>,
+    /// The pod that it is, where only a tunnel leads there; `host` is its address then.
+    pub pod: Option<Arc<Pod>>,
+}
+
+impl Endpoint {
+    /// One that is reached straight, among equals.
+    pub fn plain(host: Arc<str>, port: u16) -> Self {
+        Self {
+            host,
+            port,
+            weight: 1,
+            target: None,
+            tier: 0,
+            as_host: None,
+            pod: None,
+        }
+    }
+}
+
+/// A pod of a cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Pod {
+    /// Its namespace.
+    pub namespace: Arc<str>,
+    /// Its name.
+    pub name: Arc<str>,
+}
+
+/// A port of a service of a cluster, written `NAMESPACE/NAME:PORT`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Service {
+    /// Its namespace.
+    pub namespace: Arc<str>,
+    /// Its name.
+    pub name: Arc<str>,
+    /// The number or the name of its port.
+    pub port: Arc<str>,
+}
+
+impl std::fmt::Display for Service {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}:{}", self.namespace, self.name, self.port)
+    }
+}
+
+impl std::str::FromStr for Service {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bad = || format!("`{text}` is no service; write NAMESPACE/NAME:PORT");
+        let (namespace, rest) = text.split_once('/').ok_or_else(bad)?;
+        let (name, port) = rest.split_once(':').ok_or_else(bad)?;
+        let word = |word: &str| {
+            let inside =
+                |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+            !word.is_empty() && word.len() <= 63 && word.bytes().all(inside)
+        };
+        let number_is_port =
+            port.parse::<u32>().is_err() || port.parse::<u16>().is_ok_and(|port| port > 0);
+        if !(word(namespace) && word(name) && word(port) && number_is_port) {
+            return Err(bad());
+        }
+        Ok(Self {
+            namespace: namespace.into(),
+            name: name.into(),
+            port: port.into(),
+        })
+    }
+}
+
+/// A service as an upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceUpstream {
+    /// Which.
+    pub service: Service,
+    /// Its share beside other endpoints, whatever its number of pods.
+    pub weight: u32,
+    /// The target of the collector that watches it.
+    pub target: Option<Arc<str>>,
+    /// As an endpoint's.
+    pub tier: u8,
+}
+
+/// A cluster, and as whom it is asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cluster {
+    /// A kubeconfig; the one that kubectl would take where none.
+    pub kubeconfig: Option<std::path::PathBuf>,
+    /// A context of it; its current one where none.
+    pub context: Option<String>,
 }
 
 /// TLS towards an upstream.
@@ -453,6 +552,27 @@ mod tests {
         assert!(holds("10.0.0.0/8", "::ffff:10.0.0.1"));
         for bad in ["", "10.0.0.0/33", "::/129", "10.0.0/8", "x", "10.0.0.0/-1"] {
             assert!(bad.parse::<Cidr>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn services_are_read() {
+        for good in ["monitoring/grafana:http", "a/b:80"] {
+            assert_eq!(good.parse::<Service>().unwrap().to_string(), good);
+        }
+        for bad in [
+            "",
+            "a",
+            "a/b",
+            "a/b:",
+            "/b:80",
+            "a/:80",
+            "a/b:70000",
+            "a/b:0",
+            "a/b:80/c",
+            "A/b:80",
+        ] {
+            assert!(bad.parse::<Service>().is_err(), "{bad}");
         }
     }
 

@@ -6,6 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use comind_model::ingress::Pod;
+use http::HeaderValue;
+
 /// When an endpoint is set aside because of what requests meet there.
 #[derive(Clone, Copy, Debug)]
 pub struct Thresholds {
@@ -41,6 +44,10 @@ pub struct Endpoint {
     pub port: u16,
     /// The target of the collector that watches it.
     pub target: Option<Arc<str>>,
+    /// The pod that it is, where only a tunnel leads there.
+    pub pod: Option<Arc<Pod>>,
+    /// `Host` for it, in place of any other.
+    pub as_host: Option<HeaderValue>,
     thresholds: Thresholds,
     in_flight: AtomicU32,
     /// Moving average of the time to an answer's head, in microseconds.
@@ -63,6 +70,8 @@ impl Endpoint {
             host,
             port,
             target,
+            pod: None,
+            as_host: None,
             thresholds: Thresholds::default(),
             in_flight: AtomicU32::new(0),
             latency: AtomicU32::new(0),
@@ -172,10 +181,13 @@ pub struct Weighted {
     pub endpoint: Arc<Endpoint>,
     /// Its share beside the others.
     pub weight: u32,
+    /// Those of a higher number are asked only while none of a lower one can be.
+    pub tier: u8,
 }
 
 /// Chooses the better of two that are drawn by weight. Where none is usable all are tried (it
-/// is better to be wrong about an upstream than to be its outage). `draw` gives a number below
+/// is better to be wrong about an upstream than to be its outage). Of several tiers the lowest counts
+/// that has a usable one. `draw` gives a number below
 /// its argument; `but` was tried already.
 pub fn choose(
     all: &[Weighted],
@@ -190,9 +202,22 @@ pub fn choose(
         one.weight > 0 && Some(one.endpoint.id) != but && one.endpoint.is_usable(now_ms)
     };
     let any = |one: &Weighted| one.weight > 0 && Some(one.endpoint.id) != but;
-    pick(all, usable, &mut draw)
-        .or_else(|| pick(all, any, &mut draw))
-        .or_else(|| pick(all, |one| one.weight > 0, &mut draw))
+    of_lowest_tier(all, usable, &mut draw)
+        .or_else(|| of_lowest_tier(all, any, &mut draw))
+        .or_else(|| of_lowest_tier(all, |one| one.weight > 0, &mut draw))
+}
+
+fn of_lowest_tier<'a>(
+    all: &'a [Weighted],
+    fits: impl Fn(&Weighted) -> bool,
+    draw: &mut impl FnMut(u64) -> u64,
+) -> Option<&'a Arc<Endpoint>> {
+    let lowest = all
+        .iter()
+        .filter(|one| fits(one))
+        .map(|one| one.tier)
+        .min()?;
+    pick(all, |one| one.tier == lowest && fits(one), draw)
 }
 
 fn pick<'a>(
@@ -231,6 +256,7 @@ mod tests {
         let made = |(id, weight): (usize, &u32)| Weighted {
             endpoint: Arc::new(Endpoint::new(id as u64, "a".into(), 1, None)),
             weight: *weight,
+            tier: 0,
         };
         weights.iter().enumerate().map(made).collect()
     }
@@ -283,6 +309,23 @@ mod tests {
         assert_eq!(choose(&all, Some(1), 0, draws()).unwrap().id, 0);
         assert!(choose(&endpoints(&[0, 0]), None, 0, draws()).is_none());
         assert!(choose(&[], None, 0, draws()).is_none());
+    }
+
+    #[test]
+    fn a_higher_tier_waits_for_the_lower_one_to_fail() {
+        let mut all = endpoints(&[1, 1, 1]);
+        all[1].tier = 1;
+        all[2].tier = 1;
+        for _ in 0..50 {
+            assert_eq!(choose(&all, None, 0, draws()).unwrap().id, 0);
+        }
+        // What has just failed is not asked again while another tier can be.
+        assert_ne!(choose(&all, Some(0), 0, draws()).unwrap().id, 0);
+        all[0].endpoint.is_down(true);
+        assert_ne!(choose(&all, None, 0, draws()).unwrap().id, 0);
+        all[1].endpoint.is_down(true);
+        all[2].endpoint.is_down(true);
+        assert_eq!(choose(&all, None, 0, draws()).unwrap().id, 0);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! Must not know the collector: what it routes by comes to it as values of the model.
 
+pub mod access;
 pub mod controller;
 pub mod endpoint;
 pub mod request;
@@ -10,4 +11,5 @@ pub mod run;
 pub mod serve;
 pub mod telemetry;
 pub mod tls;
+pub mod tunnel;
 pub mod upstream;

@@ -31,6 +31,9 @@ use crate::telemetry::meter::{ProxyMeter, RouteMeter};
 use crate::telemetry::metrics::{Exported, ProxyCollector};
 use crate::tls::authority::Authority;
 use crate::tls::certificates;
+use crate::tunnel::gate::Gate;
+use crate::tunnel::resolve::{self, Known};
+use crate::tunnel::watch::{self as services, Wanted};
 
 /// The proxy's time: milliseconds since it was made, so that it fits an atomic.
 #[derive(Clone, Copy, Debug)]
@@ -101,6 +104,10 @@ pub struct Proxy {
     known: certificates::Known,
     /// What the objects of a cluster make.
     cluster: Found,
+    /// The services that routes name, and what is known of their pods.
+    wanted: watch::Sender<Wanted>,
+    known_pods: watch::Sender<Known>,
+    pods: Known,
     watched: Vec<Arc<Endpoint>>,
     workers: Vec<JoinHandle<()>>,
     stop: CancellationToken,
@@ -145,6 +152,7 @@ impl Proxy {
             connections: Arc::new(Connections::default()),
             clock: Clock::default(),
             tracer: tracer.map(Tracer),
+            gate: Arc::default(),
         });
         let mut proxy = Self {
             shared,
@@ -156,6 +164,9 @@ impl Proxy {
             own: None,
             known: certificates::Known::new(),
             cluster: Found::default(),
+            wanted: watch::Sender::default(),
+            known_pods: watch::Sender::default(),
+            pods: Known::default(),
             watched: Vec::new(),
             workers: Vec::new(),
             stop: CancellationToken::new(),
@@ -197,6 +208,20 @@ impl Proxy {
         let listeners = gateway.listeners.as_slice();
         let (tickets, known) = (&self.tickets, &mut self.known);
         let made = certificates::make(&tls, listeners, own.clone(), tickets, known)?;
+        let wanted = Wanted {
+            cluster: told.tunnels.clone(),
+            services: resolve::wanted(&routes),
+        };
+        let by_tunnel = wanted.cluster.is_some();
+        self.wanted.send_if_modified(|before| {
+            let changed = *before != wanted;
+            *before = wanted;
+            changed
+        });
+        let routes: Vec<_> = routes
+            .into_iter()
+            .map(|route| resolve::resolved(route, &self.pods, by_tunnel))
+            .collect();
         let (table, problems) = self.compiler.compile_all(&routes, listeners);
         for problem in problems.iter().chain(&made.problems) {
             tracing::error!("{problem}");
@@ -306,6 +331,16 @@ impl Proxy {
         }
     }
 
+    /// What is known of the services that routes name, as it changes.
+    pub fn pods(&self) -> watch::Receiver<Known> {
+        self.known_pods.subscribe()
+    }
+
+    /// Where its tunnels come from.
+    pub fn gate(&self) -> Arc<Gate> {
+        self.shared.gate.clone()
+    }
+
     fn listen(&mut self, inherited: &[TcpListener]) -> Result<(), StartError> {
         let workers = match self.told.workers {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
@@ -389,6 +424,13 @@ impl Proxy {
             let stop = stop.clone();
             tokio::spawn(controller::run(wanted, ports, sink, stop))
         });
+        let mut pods = self.known_pods.subscribe();
+        let services = tokio::spawn(services::run(
+            self.wanted.subscribe(),
+            self.known_pods.clone(),
+            self.shared.gate.clone(),
+            stop.clone(),
+        ));
         loop {
             tokio::select! {
                 changed = cluster.changed(), if watching.is_some() => {
@@ -396,6 +438,16 @@ impl Proxy {
                         break;
                     }
                     self.cluster.clone_from(&cluster.borrow_and_update());
+                    if let Err(error) = self.tell(self.told.clone()) {
+                        tracing::error!("the proxy goes on as before: {error}");
+                    }
+                    self.see(&seen.borrow().clone());
+                }
+                changed = pods.changed() => {
+                    if changed.is_err() {
+                        break;
+                    }
+                    self.pods.clone_from(&pods.borrow_and_update());
                     if let Err(error) = self.tell(self.told.clone()) {
                         tracing::error!("the proxy goes on as before: {error}");
                     }
@@ -419,6 +471,7 @@ impl Proxy {
         if let Some(watching) = watching {
             watching.abort();
         }
+        services.abort();
         // Joining threads would hold up whoever else runs on this one.
         let _ = tokio::task::spawn_blocking(move || self.end()).await;
     }

@@ -51,6 +51,7 @@ mod tcp;
 mod terraform;
 mod tls;
 mod traces;
+mod tunnels;
 mod up;
 mod web;
 mod webhooks;

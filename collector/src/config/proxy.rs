@@ -3,6 +3,7 @@
 
 mod gateway;
 mod read;
+mod tunnels;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -66,6 +67,9 @@ pub struct Proxy {
     /// Ingress objects of a cluster are obeyed too.
     #[serde(default)]
     kubernetes: Option<Kubernetes>,
+    /// Services of routes are reached by tunnels. Without it, straight: that works in their cluster.
+    #[serde(default)]
+    tunnels: Option<tunnels::Tunnels>,
 }
 
 fn drain() -> Span {
@@ -140,7 +144,8 @@ pub struct Route {
     headers: BTreeMap<String, String>,
     /// Where they go: a URL, or a list of URLs or maps with `url`, `weight` and `target`. With
     /// `http://`, `https://`, `h2c://` (HTTP/2 without TLS, for gRPC), or
-    /// `service://NAMESPACE/NAME:PORT`.
+    /// `service://NAMESPACE/NAME:PORT`, the ready pods of a service; PORT is its number or name.
+    /// `services://` and `serviceh2c://` are the same with TLS, or with HTTP/2.
     #[serde(default)]
     upstream: Option<Upstreams>,
     /// About TLS towards `https://` upstreams.

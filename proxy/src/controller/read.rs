@@ -19,6 +19,7 @@ use kube::ResourceExt as _;
 use super::annotations::{self, Annotations};
 use super::world::{Key, World};
 use crate::route::compile;
+use crate::tunnel::resolve;
 
 /// Marks classes whose Ingress objects are ours, whatever they are called.
 pub const CONTROLLER: &str = "comind.pro/ingress";
@@ -373,6 +374,7 @@ impl<'a> Reading<'a> {
         Ok(Upstream {
             protocol: one.annotations.protocol.unwrap_or(Protocol::Http),
             endpoints,
+            services: Vec::new(),
             tls: UpstreamTls {
                 authority: None,
                 name: one.annotations.tls_name.as_deref().map(Arc::from),
@@ -420,40 +422,18 @@ pub(super) fn endpoints(world: &World, service: &Key, port: Option<&str>) -> Vec
                 .get(SERVICE_OF_SLICE)
                 .is_some_and(|name| *name == service.1)
     };
-    let mut found = BTreeSet::new();
-    for slice in world.slices.all.values().filter(of_service) {
-        let named = slice
-            .ports
-            .iter()
-            .flatten()
-            .find(|it| it.name.as_deref().filter(|name| !name.is_empty()) == port);
-        let Some(number) = named
-            .and_then(|it| it.port)
-            .and_then(|port| u16::try_from(port).ok())
-        else {
-            continue;
-        };
-        for endpoint in &slice.endpoints {
-            // What says nothing about itself is ready.
-            let ready = endpoint
-                .conditions
-                .as_ref()
-                .and_then(|conditions| conditions.ready);
-            if ready != Some(false) {
-                found.extend(
-                    endpoint
-                        .addresses
-                        .iter()
-                        .map(|address| (address.clone(), number)),
-                );
-            }
-        }
-    }
-    let made = |(host, port): (String, u16)| Endpoint {
-        host: host.into(),
-        port,
-        weight: 1,
-        target: None,
-    };
+    let slices = world
+        .slices
+        .all
+        .values()
+        .filter(of_service)
+        .map(Arc::as_ref);
+    let (places, _) = resolve::ready(slices, port);
+    // One address may be named by several slices, and by another name of the pod.
+    let found: BTreeSet<_> = places
+        .into_iter()
+        .map(|place| (place.address, place.port))
+        .collect();
+    let made = |(host, port): (String, u16)| Endpoint::plain(host.into(), port);
     found.into_iter().map(made).collect()
 }

@@ -23,6 +23,7 @@ use crate::route::compile::Plan;
 use crate::serve::connection::Conn;
 use crate::serve::worker::Worker;
 use crate::telemetry::meter::RouteMeter;
+use crate::tunnel::refusal::chain;
 use crate::upstream::failure::Failure;
 use crate::upstream::pool::{Leased, Want};
 
@@ -204,7 +205,8 @@ impl Call<'_> {
         let streams = !body.is_none();
         let (sent, held) = match leased {
             Leased::Http1(mut sender, lease) => {
-                let sending = sender.try_send_request(self.for_http1(taken(head), body.take()));
+                let sending =
+                    sender.try_send_request(self.for_http1(taken(head), body.take(), endpoint));
                 (
                     self.wait(sending, streams, flight).await,
                     Some(Held { sender, lease }),
@@ -275,10 +277,15 @@ impl Call<'_> {
         }
     }
 
-    fn for_http1(&self, mut head: Parts, body: RequestBody) -> Request<RequestBody> {
+    fn for_http1(
+        &self,
+        mut head: Parts,
+        body: RequestBody,
+        endpoint: &Endpoint,
+    ) -> Request<RequestBody> {
         head.uri = Uri::from(self.path.clone());
         head.version = Version::HTTP_11;
-        if let Some(host) = &self.host {
+        if let Some(host) = endpoint.as_host.as_ref().or(self.host.as_ref()) {
             head.headers.insert(HOST, host.clone());
         }
         if let Some(wish) = &self.wish {
@@ -301,9 +308,10 @@ impl Call<'_> {
             Some(_) => Scheme::HTTPS,
             None => Scheme::HTTP,
         });
-        let host = self
-            .host
+        let host = endpoint
+            .as_host
             .as_ref()
+            .or(self.host.as_ref())
             .and_then(|host| Authority::try_from(host.as_bytes()).ok());
         uri.authority =
             host.or_else(|| format!("{}:{}", endpoint.host, endpoint.port).parse().ok());
@@ -476,8 +484,7 @@ fn of_late(late: Late<SendError>) -> (Failure, Option<(Parts, RequestBody)>) {
     };
     let unsent = error.take_message().map(Request::into_parts);
     let error = error.into_error();
-    let told = std::error::Error::source(&error)
-        .map_or_else(|| error.to_string(), |source| format!("{error}: {source}"));
+    let told = chain(&error);
     let failure = match unsent {
         Some(_) => Failure::NotSent(told),
         None if error.is_parse() => Failure::Protocol(told),

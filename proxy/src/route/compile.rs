@@ -294,7 +294,7 @@ impl Compiler {
         } = &forward.rewrite;
         let upstream = &forward.upstream;
         Ok(Plan {
-            endpoints: self.endpoints_of(upstream),
+            endpoints: self.endpoints_of(upstream)?,
             lack: upstream.lack.clone(),
             manner: Manner {
                 protocol: upstream.protocol,
@@ -328,7 +328,7 @@ impl Compiler {
         Ok(made)
     }
 
-    fn endpoints_of(&mut self, upstream: &Upstream) -> Vec<Weighted> {
+    fn endpoints_of(&mut self, upstream: &Upstream) -> Result<Vec<Weighted>, String> {
         let mut all = Vec::new();
         for wanted in &upstream.endpoints {
             // Weights and neighbours may change without making it another endpoint.
@@ -338,6 +338,7 @@ impl Compiler {
                 weight: 1,
                 ..wanted.clone()
             }];
+            let as_host = wanted.as_host.as_deref().map(value).transpose()?;
             let same = all.iter().filter(|one: &&Weighted| {
                 one.endpoint.host == wanted.host && one.endpoint.port == wanted.port
             });
@@ -348,16 +349,20 @@ impl Compiler {
                 .unwrap_or_else(|| {
                     self.next += 1;
                     let (host, target) = (wanted.host.clone(), wanted.target.clone());
-                    let made = Arc::new(Endpoint::new(self.next, host, wanted.port, target));
+                    let mut made = Endpoint::new(self.next, host, wanted.port, target);
+                    made.pod.clone_from(&wanted.pod);
+                    made.as_host = as_host;
+                    let made = Arc::new(made);
                     self.endpoints.push((identity, Arc::downgrade(&made)));
                     made
                 });
             all.push(Weighted {
                 endpoint,
                 weight: wanted.weight,
+                tier: wanted.tier,
             });
         }
-        all
+        Ok(all)
     }
 
     /// Everything that is counted, for the exposition.

@@ -25,6 +25,7 @@ use crate::run::Clock;
 use crate::telemetry::log::{Line, Log};
 use crate::telemetry::meter::{ProxyMeter, RouteMeter};
 use crate::telemetry::trace;
+use crate::tunnel::gate::Gate;
 use crate::upstream::pool::{Bounds, Pool};
 
 /// How often a worker looks after its connections.
@@ -104,6 +105,8 @@ pub struct Shared {
     pub clock: Clock,
     /// Where requests are told as spans.
     pub tracer: Option<Tracer>,
+    /// Where tunnels come from.
+    pub gate: Arc<Gate>,
 }
 
 /// Makes spans.
@@ -153,9 +156,10 @@ impl Worker {
             connections: limits.upstream_connections,
             pending: limits.pending,
         };
+        let pool = Pool::new(bounds, shared.gate.clone());
         Rc::new(Self {
             shared,
-            pool: Pool::new(bounds),
+            pool,
             current: RefCell::new((generation, Rc::new(current))),
             controls: RefCell::default(),
             tunnels: Cell::new(0),

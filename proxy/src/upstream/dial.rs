@@ -21,6 +21,7 @@ use crate::request::body::RequestBody;
 use crate::serve::preface;
 use crate::serve::wire::Wire;
 use crate::serve::worker::Local;
+use crate::tunnel::spare::Tunnels;
 
 /// A silent HTTP/2 upstream is asked whether it still lives so often.
 const PING: Duration = Duration::from_secs(20);
@@ -61,20 +62,36 @@ pub async fn dial(
     manner: &Manner,
     client: Client,
     want: Want,
+    tunnels: &Tunnels,
 ) -> Result<Fresh, Failure> {
     let limit = want.connect;
-    let opened = tokio::time::timeout(limit, open(endpoint, manner, client, want)).await;
+    let opening = async {
+        match &endpoint.pod {
+            None => {
+                let stream = connect(endpoint).await?;
+                stream.set_nodelay(true).map_err(Failure::Connect)?;
+                open(stream, endpoint, manner, client, want).await
+            }
+            Some(pod) => {
+                // A moment before the limit, so that its reason comes through.
+                let limit = limit - limit / 16;
+                let opened = tunnels.get(endpoint.id, pod, endpoint.port, limit).await;
+                let stream = opened.map_err(Failure::Tunnel)?;
+                open(stream, endpoint, manner, client, want).await
+            }
+        }
+    };
+    let opened = tokio::time::timeout(limit, opening).await;
     opened.unwrap_or(Err(Failure::ConnectTimeout(limit)))
 }
 
-async fn open(
+async fn open<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    mut stream: T,
     endpoint: &Endpoint,
     manner: &Manner,
     client: Client,
     want: Want,
 ) -> Result<Fresh, Failure> {
-    let mut stream = connect(endpoint).await?;
-    stream.set_nodelay(true).map_err(Failure::Connect)?;
     if let Some(version) = manner.send_proxy {
         let header = preface::header(version, client.0, client.1);
         stream.write_all(&header).await.map_err(Failure::Connect)?;

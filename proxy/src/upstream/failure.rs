@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use crate::tunnel::refusal::Refusal;
+
 /// What went wrong on the upstream's side.
 #[derive(Debug)]
 pub enum Failure {
@@ -20,6 +22,8 @@ pub enum Failure {
     ConnectTimeout(Duration),
     /// TLS could not be agreed on.
     Tls(String),
+    /// No tunnel to the pod.
+    Tunnel(Refusal),
     /// All connections are in use, and enough requests wait.
     Full,
     /// No connection became free in time.
@@ -47,6 +51,7 @@ impl Failure {
             Self::Connect(_) => "connect",
             Self::ConnectTimeout(_) => "connect_timeout",
             Self::Tls(_) => "tls",
+            Self::Tunnel(_) => "tunnel",
             Self::Full => "full",
             Self::FullTimeout(_) => "full_timeout",
             Self::Closed(_) => "closed",
@@ -79,17 +84,25 @@ impl Failure {
                 | Self::Connect(_)
                 | Self::ConnectTimeout(_)
                 | Self::Tls(_)
+                | Self::Tunnel(_)
                 | Self::NotSent(_)
         )
     }
 
     /// It may have reached one, and asking again for something safe does no harm.
     pub fn is_worth_another(&self) -> bool {
+        // What may pass has been tried for as long as a connection may take.
+        if let Self::Tunnel(refusal) = self {
+            return refusal.blames_pod();
+        }
         self.is_unsent() || matches!(self, Self::Closed(_))
     }
 
     /// It speaks against the endpoint.
     pub fn blames_endpoint(&self) -> bool {
+        if let Self::Tunnel(refusal) = self {
+            return refusal.blames_pod();
+        }
         !matches!(
             self,
             Self::NoEndpoint(_) | Self::Full | Self::FullTimeout(_) | Self::Upgrade(_)
@@ -117,6 +130,7 @@ impl fmt::Display for Failure {
             Self::Connect(error) => write!(f, "no connection: {error}"),
             Self::ConnectTimeout(limit) => write!(f, "no connection within {limit:?}"),
             Self::Tls(error) => write!(f, "TLS failed: {error}"),
+            Self::Tunnel(refusal) => refusal.fmt(f),
             Self::Full => write!(
                 f,
                 "all connections to it are in use, and enough requests wait for one"

@@ -14,6 +14,8 @@ use super::dial::{self, Client, Fresh, Manner};
 use super::failure::Failure;
 use crate::endpoint::Endpoint;
 use crate::request::body::RequestBody;
+use crate::tunnel::gate::Gate;
+use crate::tunnel::spare::Tunnels;
 
 /// Idle connections are closed after this long: sooner than servers commonly do (nginx: 75 s,
 /// Node: 5 s with a hint), so that few requests meet a connection that is just closing.
@@ -46,6 +48,7 @@ pub struct Slot {
 pub struct Pool {
     slots: RefCell<HashMap<u64, Rc<Slot>>>,
     bounds: Bounds,
+    tunnels: Tunnels,
     /// As of the last turn: asking the system's for each request would cost.
     now: Rc<Cell<Instant>>,
 }
@@ -101,11 +104,12 @@ impl Want {
 }
 
 impl Pool {
-    /// Nothing is open.
-    pub fn new(bounds: Bounds) -> Self {
+    /// Nothing is open; tunnels come from `gate`.
+    pub fn new(bounds: Bounds, gate: Arc<Gate>) -> Self {
         Self {
             slots: RefCell::default(),
             bounds,
+            tunnels: Tunnels::new(gate),
             now: Rc::new(Cell::new(Instant::now())),
         }
     }
@@ -139,7 +143,8 @@ impl Pool {
             return Ok((Leased::Http1(sender, lease), rested));
         }
         // Apart: it is large, and would be moved with every request, though few need it.
-        let dialling = Box::pin(dial::dial(endpoint, manner, client, want));
+        let dialling = dial::dial(endpoint, manner, client, want, &self.tunnels);
+        let dialling = Box::pin(dialling);
         let fresh = dialling.await?;
         Ok((
             match fresh {
@@ -193,6 +198,7 @@ impl Pool {
     pub fn tidy(&self) {
         let now = Instant::now();
         self.now.set(now);
+        self.tunnels.tidy();
         let young = |since: Instant| now.duration_since(since) < IDLE;
         self.slots.borrow_mut().retain(|_, slot| {
             slot.idle

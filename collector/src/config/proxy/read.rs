@@ -51,7 +51,7 @@ pub(in crate::config) fn read(
             .map_err(|problem| at("tls").error(problem))?,
         None => ingress::Tls::default(),
     };
-    let routes = section.routes(at("routes"), warnings)?;
+    let routes = section.routes(at("routes"))?;
     let of_cluster = section.kubernetes.as_ref();
     let gateway = of_cluster.and_then(|it| it.gateway.as_ref());
     let more = gateway.map(|it| it.listen.clone()).unwrap_or_default();
@@ -81,6 +81,15 @@ pub(in crate::config) fn read(
             },
             sample: section.access_log_sample,
         },
+        tunnels: section.tunnels.map(super::tunnels::Tunnels::read).or({
+            // Whoever watches Ingress objects from outside of the cluster is outside for these as well.
+            let kubeconfig = section.kubernetes.as_ref();
+            let kubeconfig = kubeconfig.and_then(|it| it.kubeconfig.clone());
+            kubeconfig.map(|file| ingress::Cluster {
+                kubeconfig: Some(file),
+                context: None,
+            })
+        }),
         kubernetes: section.kubernetes.map(|it| ingress::Controller {
             kubeconfig: it.kubeconfig,
             namespaces: it.namespaces,
@@ -126,11 +135,7 @@ fn ranges(texts: &[String]) -> Result<Vec<Cidr>, String> {
 }
 
 impl Proxy {
-    fn routes(
-        &self,
-        node: &Node,
-        warnings: &mut Vec<String>,
-    ) -> Result<Vec<ingress::Route>, NodeError> {
+    fn routes(&self, node: &Node) -> Result<Vec<ingress::Route>, NodeError> {
         let mut names = BTreeSet::new();
         let mut routes = Vec::new();
         for (number, route) in self.routes.iter().enumerate() {
@@ -139,10 +144,6 @@ impl Proxy {
             if !names.insert(made.name.clone()) {
                 let problem = format!("there are two routes `{}`; give one a `name`", made.name);
                 return Err(at.error(problem));
-            }
-            if route.is_service() {
-                let text = "`service://` is reached by the name of the service: that works in a cluster only";
-                warnings.push(at.error(text).to_string());
             }
             routes.push(made);
         }
@@ -229,10 +230,6 @@ impl Rewrite {
 }
 
 impl Route {
-    fn is_service(&self) -> bool {
-        matches!(&self.upstream, Some(Upstreams::One(url)) if url.starts_with("service://"))
-    }
-
     fn upstream(&self, upstreams: &Upstreams) -> Result<ingress::Upstream, String> {
         let all = match upstreams {
             Upstreams::One(url) => vec![(url, 1, &self.target)],
@@ -250,21 +247,28 @@ impl Route {
         if all.is_empty() {
             return Err("`upstream` is empty".to_owned());
         }
-        let mut endpoints = Vec::new();
+        let (mut endpoints, mut services) = (Vec::new(), Vec::new());
         let mut spoken = None;
         for (url, weight, target) in all {
-            let (protocol, host, port) = place(url)?;
+            let (protocol, place) = place(url)?;
             if spoken.is_some_and(|spoken| spoken != protocol) {
                 return Err("all upstreams of a route are of one scheme".to_owned());
             }
             spoken = Some(protocol);
             let target = target.as_deref().map(Arc::from);
-            endpoints.push(ingress::Endpoint {
-                host: host.into(),
-                port,
-                weight,
-                target,
-            });
+            match place {
+                Place::At(host, port) => endpoints.push(ingress::Endpoint {
+                    weight,
+                    target,
+                    ..ingress::Endpoint::plain(host.into(), port)
+                }),
+                Place::Of(service) => services.push(ingress::ServiceUpstream {
+                    service,
+                    weight,
+                    target,
+                    tier: 0,
+                }),
+            }
         }
         if self
             .send_proxy
@@ -280,6 +284,7 @@ impl Route {
         Ok(ingress::Upstream {
             protocol: spoken.unwrap_or(Protocol::Http),
             endpoints,
+            services,
             tls: ingress::UpstreamTls {
                 authority: authority.transpose()?.map(Arc::from),
                 name: self.upstream_tls.name.as_deref().map(Arc::from),
@@ -291,8 +296,25 @@ impl Route {
     }
 }
 
-/// What is spoken, host and port of an upstream's URL.
-fn place(text: &str) -> Result<(Protocol, String, u16), String> {
+/// Where an upstream is.
+enum Place {
+    At(String, u16),
+    Of(ingress::Service),
+}
+
+/// What is spoken, and where, by an upstream's URL.
+fn place(text: &str) -> Result<(Protocol, Place), String> {
+    let of_service = [
+        ("service://", Protocol::Http),
+        ("services://", Protocol::Https),
+        ("serviceh2c://", Protocol::H2c),
+    ];
+    for (scheme, protocol) in of_service {
+        if let Some(service) = text.strip_prefix(scheme) {
+            let service = service.trim_end_matches('/').parse();
+            return Ok((protocol, Place::Of(service?)));
+        }
+    }
     let hint = "write http://HOST:PORT, https://HOST:PORT, h2c://HOST:PORT or service://NAMESPACE/NAME:PORT";
     let url = url::Url::parse(text)
         .map_err(|error| format!("the upstream is no URL ({error}); {hint}"))?;
@@ -304,15 +326,6 @@ fn place(text: &str) -> Result<(Protocol, String, u16), String> {
         .strip_prefix('[')
         .and_then(|host| host.strip_suffix(']'))
         .unwrap_or(host);
-    if url.scheme() == "service" {
-        let (name, port) = url
-            .path()
-            .trim_start_matches('/')
-            .rsplit_once(':')
-            .ok_or(hint)?;
-        let port = port.parse().map_err(|_| hint)?;
-        return Ok((Protocol::Http, format!("{name}.{host}.svc"), port));
-    }
     if !matches!(url.path(), "" | "/") || url.query().is_some() {
         return Err(format!(
             "an upstream has no path; use `rewrite.path`, and {hint}"
@@ -327,6 +340,6 @@ fn place(text: &str) -> Result<(Protocol, String, u16), String> {
     let port = url.port().or(default).ok_or(hint)?;
     match host.is_empty() {
         true => Err(hint.to_owned()),
-        false => Ok((protocol, host.to_owned(), port)),
+        false => Ok((protocol, Place::At(host.to_owned(), port))),
     }
 }

@@ -94,6 +94,7 @@ fn upstream(world: &World, whose: Whose<'_>, backend: &BackendRef) -> Result<Ups
     Ok(Upstream {
         protocol: protocol(whose.kind, port.app_protocol.as_deref())?,
         endpoints: endpoints(world, &key, port.name.as_deref()),
+        services: Vec::new(),
         tls: UpstreamTls::default(),
         send_proxy: None,
         lack: Some(lack),
