@@ -8,6 +8,7 @@ pub mod fact;
 pub mod health;
 pub mod ingress;
 pub mod ledger;
+pub mod login;
 pub mod observation;
 pub mod reason;
 pub mod snapshot;

@@ -2,6 +2,7 @@
 //!
 //! Must not know the collector: what it routes by comes to it as values of the model.
 
+pub mod audit;
 pub mod controller;
 pub mod endpoint;
 pub mod request;
