@@ -6,6 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::login::{Demand, Logins};
+
 /// Everything that the proxy is told at once.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ingress {
@@ -33,6 +35,8 @@ pub struct Ingress {
     pub access_log: AccessLog,
     /// Ingress objects of a cluster, where they are wanted.
     pub kubernetes: Option<Controller>,
+    /// Who may pass, where routes ask for it.
+    pub logins: Option<Logins>,
 }
 
 /// The certificates that the proxy shows, and whose it accepts.
@@ -42,6 +46,8 @@ pub struct Tls {
     pub certificates: Vec<Certificate>,
     /// PEM of who signs clients' certificates; then all must show one.
     pub client_authorities: Option<Arc<[u8]>>,
+    /// Who shows none is let in all the same, and a route's login may ask for one.
+    pub client_optional: bool,
     /// Names without a certificate get one of an authority of our own, kept in this folder.
     pub own_authority: Option<std::path::PathBuf>,
 }
@@ -136,6 +142,8 @@ pub struct Route {
     pub hsts: Option<Duration>,
     /// The largest body of a request in bytes; unlimited where none.
     pub body_limit: Option<u64>,
+    /// Who may ask; everybody where none.
+    pub demand: Option<Demand>,
     /// What becomes of the request.
     pub action: Action,
 }

@@ -5,10 +5,12 @@
 pub mod audit;
 pub mod controller;
 pub mod endpoint;
+pub mod login;
 pub mod request;
 pub mod route;
 pub mod run;
 pub mod serve;
+pub mod session;
 pub mod telemetry;
 pub mod tls;
 pub mod upstream;

@@ -8,9 +8,10 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use comind_model::health::Health;
 use comind_model::ingress::{Ingress, Limits, LogForm, Route};
+use comind_model::login::{Logins, Why};
 use comind_model::snapshot::Snapshot;
 use opentelemetry::global::BoxedTracer;
 use rustls::server::ProducesTickets;
@@ -20,11 +21,14 @@ use tokio_util::sync::CancellationToken;
 use crate::controller::read::Made;
 use crate::controller::watch as controller;
 use crate::endpoint::Endpoint;
+use crate::login::gate::{Common, Gate};
 use crate::route::compile::{Compiler, Doing};
 use crate::route::table::Table;
 use crate::serve::accept::{self, Listening};
 use crate::serve::clients::{Connections, Rate};
 use crate::serve::worker::{Current, Shared, TURN, Terms, Tracer, Worker};
+use crate::session::admin;
+use crate::session::table::Sessions;
 use crate::telemetry::log::Log;
 use crate::telemetry::meter::{ProxyMeter, RouteMeter};
 use crate::telemetry::metrics::{Exported, ProxyCollector};
@@ -60,6 +64,8 @@ pub enum StartError {
     },
     /// TLS cannot be spoken as told.
     Tls(String),
+    /// What it is told cannot be brought into force.
+    Told(String),
     /// A thread cannot be made.
     Thread(io::Error),
 }
@@ -79,6 +85,7 @@ impl fmt::Display for StartError {
                 Ok(())
             }
             Self::Tls(error) => write!(f, "the proxy cannot speak TLS: {error}"),
+            Self::Told(error) => write!(f, "the proxy cannot start as it is told: {error}"),
             Self::Thread(error) => write!(f, "the proxy cannot start a thread: {error}"),
         }
     }
@@ -92,12 +99,16 @@ pub struct Proxy {
     shared: Arc<Shared>,
     compiler: Compiler,
     exported: Arc<ArcSwap<Exported>>,
+    /// Sessions, once there are logins.
+    guards: Arc<ArcSwapOption<Sessions>>,
     tickets: Arc<dyn ProducesTickets>,
     told: Ingress,
     log: Option<(LogForm, Log)>,
     own: Option<Arc<Authority>>,
     /// Certificates that were good.
     known: certificates::Known,
+    /// Sessions and their audit log, from the first login on.
+    common: Option<Arc<Common>>,
     /// What the Ingress objects of a cluster make.
     cluster: Option<Arc<Made>>,
     watched: Vec<Arc<Endpoint>>,
@@ -129,6 +140,7 @@ impl Proxy {
             tls_port: None,
             log: None,
             sample: 0.0,
+            gate: None,
         };
         let current = Current {
             table: Table::default(),
@@ -148,17 +160,19 @@ impl Proxy {
             shared,
             compiler: Compiler::default(),
             exported: Arc::default(),
+            guards: Arc::default(),
             tickets,
             told: told.clone(),
             log: None,
             own: None,
             known: certificates::Known::new(),
+            common: None,
             cluster: None,
             watched: Vec::new(),
             workers: Vec::new(),
             stop: CancellationToken::new(),
         };
-        proxy.tell(told).map_err(StartError::Tls)?;
+        proxy.tell(told).map_err(StartError::Told)?;
         proxy.listen(inherited)?;
         Ok(proxy)
     }
@@ -191,6 +205,8 @@ impl Proxy {
                 ..route
             }));
         }
+        let gate = self.gate(told.logins.as_ref())?;
+        let before = self.shared.current.load().terms.gate.clone();
         let made = certificates::make(&tls, own.clone(), self.tickets.clone(), &mut self.known)?;
         let (table, problems) = self.compiler.compile(&routes);
         for problem in problems.iter().chain(&made.problems) {
@@ -217,6 +233,7 @@ impl Proxy {
             tls_port: self.told.listen_tls.first().map(SocketAddr::port),
             log: self.log(told.access_log.form),
             sample: told.access_log.sample,
+            gate: gate.clone(),
         };
         self.told = Ingress {
             listen: self.told.listen.clone(),
@@ -228,7 +245,45 @@ impl Proxy {
             terms,
             tls: made.config,
         });
+        self.end_others(gate.as_deref(), before.as_deref());
         Ok(())
+    }
+
+    fn gate(&mut self, told: Option<&Logins>) -> Result<Option<Arc<Gate>>, String> {
+        let Some(told) = told else {
+            return Ok(None);
+        };
+        let common = match &self.common {
+            Some(common) => common.clone(),
+            None => {
+                let opened = Common::open(told, self.shared.clock).map_err(|error| {
+                    let folder = told.folder.display();
+                    format!("no audit log of sessions in {folder}: {error}")
+                })?;
+                let opened = Arc::new(opened);
+                self.guards.store(Some(opened.sessions.clone()));
+                self.common = Some(opened.clone());
+                opened
+            }
+        };
+        let current = self.shared.current.load();
+        let before = current.terms.gate.as_deref();
+        if let Some(before) = before.filter(|before| before.told == *told) {
+            return Ok(Some(Arc::new(before.clone())));
+        }
+        Gate::new(told, common, before).map(|gate| Some(Arc::new(gate)))
+    }
+
+    /// Sessions of logins that are gone, or are others, end.
+    fn end_others(&self, gate: Option<&Gate>, before: Option<&Gate>) {
+        match (gate, before) {
+            (Some(gate), Some(before)) => gate.end_others(before),
+            (None, Some(before)) => {
+                let sessions = &before.common.sessions;
+                sessions.end_all(|_| true, Why::Changed, None);
+            }
+            (_, None) => {}
+        }
     }
 
     /// The one in force goes on where it is the same, so that a change elsewhere, such as that of a
@@ -294,6 +349,7 @@ impl Proxy {
             meter: self.shared.meter.clone(),
             exported: self.exported.clone(),
             clock: self.shared.clock,
+            guards: self.guards.clone(),
         }
     }
 
@@ -347,6 +403,9 @@ impl Proxy {
                 tracing::error!("a worker of the proxy has panicked");
             }
         }
+        if let Some(common) = &self.common {
+            common.sessions.stop();
+        }
     }
 
     fn take(&mut self, next: Option<&Ingress>) {
@@ -359,6 +418,18 @@ impl Proxy {
             && let Err(error) = self.tell(next.clone())
         {
             tracing::error!("the proxy goes on as before: {error}");
+        }
+    }
+
+    /// Somebody ends sessions that are over, and answers who asks about them, from the first login on.
+    fn keep_sessions(
+        &self,
+        keeping: &mut Option<tokio::task::JoinHandle<()>>,
+        stop: &CancellationToken,
+    ) {
+        if let (Some(common), Some(logins), None) = (&self.common, &self.told.logins, &keeping) {
+            let (sessions, folder) = (common.sessions.clone(), logins.folder.clone());
+            *keeping = Some(tokio::spawn(admin::keep(sessions, folder, stop.clone())));
         }
     }
 
@@ -375,7 +446,11 @@ impl Proxy {
             let stop = stop.clone();
             tokio::spawn(controller::run(wanted, sink, stop))
         });
+        // Sessions end by their time during a drain too.
+        let drained = CancellationToken::new();
+        let mut keeping = None;
         loop {
+            self.keep_sessions(&mut keeping, &drained);
             tokio::select! {
                 changed = cluster.changed(), if watching.is_some() => {
                     if changed.is_err() {
@@ -407,6 +482,10 @@ impl Proxy {
         }
         // Joining threads would hold up whoever else runs on this one.
         let _ = tokio::task::spawn_blocking(move || self.end()).await;
+        drained.cancel();
+        if let Some(keeping) = keeping {
+            let _ = keeping.await;
+        }
     }
 }
 

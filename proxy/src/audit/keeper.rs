@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
@@ -30,8 +31,15 @@ const FILES: usize = 64;
 /// Where entries are handed in.
 #[derive(Clone, Debug)]
 pub struct Audit {
-    sender: SyncSender<(Timestamp, Entry)>,
+    sender: SyncSender<Item>,
     lost: Arc<Lost>,
+}
+
+#[derive(Debug)]
+enum Item {
+    Entry(Timestamp, Entry),
+    /// Says when all that came before is on the disk.
+    Flush(SyncSender<()>),
 }
 
 #[derive(Debug, Default)]
@@ -65,9 +73,18 @@ impl Audit {
 
     /// Hands an entry in. Where there is no room it is lost, counted, and the log says so.
     pub fn put(&self, at: Timestamp, entry: Entry) {
-        if self.sender.try_send((at, entry)).is_err() {
+        if self.sender.try_send(Item::Entry(at, entry)).is_err() {
             self.lost.all.fetch_add(1, Relaxed);
             self.lost.untold.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Waits until all that was handed in is on the disk, at most so long.
+    pub fn flush(&self, limit: Duration) {
+        let (done, told) = sync_channel(1);
+        // Where the queue is full there is no use in waiting for more.
+        if self.sender.try_send(Item::Flush(done)).is_ok() {
+            let _ = told.recv_timeout(limit);
         }
     }
 
@@ -187,19 +204,25 @@ impl Book {
         Ok(book)
     }
 
-    fn keep(&mut self, entries: &Receiver<(Timestamp, Entry)>, lost: &Lost) {
+    fn keep(&mut self, entries: &Receiver<Item>, lost: &Lost) {
         while let Ok(first) = entries.recv() {
-            let waiting = std::iter::once(first).chain(entries.try_iter());
-            let mut lines: Vec<_> = waiting
-                .take(WAITING)
-                .map(|(at, entry)| entry.members(at))
-                .collect();
+            let (mut lines, mut flushes) = (Vec::new(), Vec::new());
+            for item in std::iter::once(first).chain(entries.try_iter()).take(WAITING) {
+                match item {
+                    Item::Entry(at, entry) => lines.push(entry.members(at)),
+                    Item::Flush(done) => flushes.push(done),
+                }
+            }
             let untold = lost.untold.swap(0, Relaxed);
             if untold > 0 {
                 lines.push(entry::lost(Timestamp::now(), untold));
             }
             let count = lines.len() as u64;
-            if let Err(error) = self.turn_page().and_then(|()| self.write(lines)) {
+            let written = match lines.is_empty() {
+                true => Ok(()),
+                false => self.turn_page().and_then(|()| self.write(lines)),
+            };
+            if let Err(error) = written {
                 lost.all.fetch_add(count, Relaxed);
                 lost.untold.fetch_add(count, Relaxed);
                 if !std::mem::replace(&mut self.broken, true) {
@@ -207,6 +230,10 @@ impl Book {
                 }
             } else {
                 self.broken = false;
+            }
+            for done in flushes {
+                // Whoever waited may have gone.
+                let _ = done.send(());
             }
         }
     }

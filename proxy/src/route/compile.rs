@@ -8,6 +8,7 @@ use std::sync::{Arc, Weak};
 use comind_model::ingress::{
     Action, Cidr, Forward, Host, Path, Protocol, Rewrite, Route, Timeouts, Upstream, UpstreamTls,
 };
+use comind_model::login::Demand;
 use http::{HeaderName, HeaderValue, StatusCode};
 use regex::Regex;
 
@@ -38,6 +39,8 @@ pub struct Compiled {
     pub hsts: Option<HeaderValue>,
     /// The largest body of a request in bytes.
     pub body_limit: Option<u64>,
+    /// Who may ask.
+    pub demand: Option<Demand>,
     /// What becomes of the request.
     pub doing: Doing,
     /// Where it is counted.
@@ -157,6 +160,7 @@ impl Compiler {
                 None => None,
             },
             body_limit: route.body_limit,
+            demand: route.demand.clone(),
             doing: match &route.action {
                 Action::Forward(forward) => {
                     Doing::Forward(Box::new(self.plan(&route.name, forward)?))

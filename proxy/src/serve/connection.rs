@@ -1,11 +1,13 @@
 //! One client connection: from the accepted socket to its end.
 
+use std::cell::OnceCell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -24,8 +26,10 @@ use super::gather::Gather;
 use super::preface::{self, Claim};
 use super::wire::{Cradle, Wire};
 use super::worker::{Current, Local, Worker};
+use crate::login::door::Shown;
 use crate::request::handle::handle;
 use crate::request::identity::Identity;
+use crate::tls::certificates;
 
 /// A silent HTTP/2 client is asked whether it still lives so often, and has so long to answer.
 const PING: Duration = Duration::from_secs(30);
@@ -47,6 +51,8 @@ pub struct Conn {
     pub control: Rc<Control>,
     /// Counted until all that uses it has ended.
     pub open: Open,
+    /// The certificate that the client has shown.
+    pub shown: OnceCell<Arc<Shown>>,
 }
 
 /// Serves a connection to its end.
@@ -78,6 +84,7 @@ pub async fn serve(
         identity,
         control: control.clone(),
         open,
+        shown: OnceCell::new(),
     });
     if secure {
         // Apart, so that connections without TLS do not have room for one.
@@ -143,7 +150,13 @@ async fn secured(
             );
         }
     };
-    let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let shaken = stream.get_ref().1;
+    let certificate = shaken.peer_certificates().and_then(<[_]>::first);
+    if let Some(shown) = certificate.and_then(|it| certificates::shown(it)) {
+        // Nothing was set before.
+        let _ = conn.shown.set(Arc::new(shown));
+    }
+    let http2 = shaken.alpn_protocol() == Some(b"h2");
     speak(worker, conn, stream, Bytes::new(), http2, current).await;
 }
 

@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 use super::clients::{Connections, Rate};
 use super::connection::Conn;
 use super::control::{Control, Order, Phase};
+use crate::login::gate::Gate;
 use crate::route::table::Table;
 use crate::run::Clock;
 use crate::telemetry::log::{Line, Log};
@@ -71,6 +72,8 @@ pub struct Terms {
     pub log: Option<Log>,
     /// The share of good requests that is logged.
     pub sample: f64,
+    /// Who may pass, where there are logins.
+    pub gate: Option<Arc<Gate>>,
 }
 
 /// What workers share.
@@ -244,6 +247,9 @@ impl Worker {
         self.pool.tidy();
         if let Some(rate) = &current.terms.rate {
             rate.tidy();
+        }
+        if let Some(gate) = &current.terms.gate {
+            gate.tidy();
         }
     }
 

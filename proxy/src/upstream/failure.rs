@@ -36,6 +36,8 @@ pub enum Failure {
     Protocol(String),
     /// It did not take the upgrade in a form that can be passed on.
     Upgrade(String),
+    /// The session of who asks has ended meanwhile.
+    SessionEnded,
 }
 
 impl Failure {
@@ -55,6 +57,7 @@ impl Failure {
             Self::Total(_) => "total_timeout",
             Self::Protocol(_) => "protocol",
             Self::Upgrade(_) => "upgrade",
+            Self::SessionEnded => "session_ended",
         }
     }
 
@@ -67,6 +70,7 @@ impl Failure {
             Self::ConnectTimeout(_) | Self::FirstByte(_) | Self::Total(_) => {
                 StatusCode::GATEWAY_TIMEOUT
             }
+            Self::SessionEnded => StatusCode::UNAUTHORIZED,
             _ => StatusCode::BAD_GATEWAY,
         }
     }
@@ -92,7 +96,11 @@ impl Failure {
     pub fn blames_endpoint(&self) -> bool {
         !matches!(
             self,
-            Self::NoEndpoint(_) | Self::Full | Self::FullTimeout(_) | Self::Upgrade(_)
+            Self::NoEndpoint(_)
+                | Self::Full
+                | Self::FullTimeout(_)
+                | Self::Upgrade(_)
+                | Self::SessionEnded
         )
     }
 
@@ -134,6 +142,7 @@ impl fmt::Display for Failure {
             Self::FirstByte(limit) => write!(f, "it did not begin to answer within {limit:?}"),
             Self::Total(limit) => write!(f, "it did not answer within {limit:?}"),
             Self::Protocol(error) => write!(f, "it does not speak HTTP as agreed: {error}"),
+            Self::SessionEnded => f.write_str("your session has ended; log in again"),
             Self::Upgrade(error) => write!(f, "the upgrade failed: {error}"),
         }
     }
