@@ -1,7 +1,7 @@
 //! The section `proxy`: its keys, their defaults, their words in the schema. What is made of them
 //! is in `read`.
 
-mod login;
+pub mod login;
 mod read;
 
 use std::collections::BTreeMap;

@@ -207,7 +207,10 @@ impl Book {
     fn keep(&mut self, entries: &Receiver<Item>, lost: &Lost) {
         while let Ok(first) = entries.recv() {
             let (mut lines, mut flushes) = (Vec::new(), Vec::new());
-            for item in std::iter::once(first).chain(entries.try_iter()).take(WAITING) {
+            for item in std::iter::once(first)
+                .chain(entries.try_iter())
+                .take(WAITING)
+            {
                 match item {
                     Item::Entry(at, entry) => lines.push(entry.members(at)),
                     Item::Flush(done) => flushes.push(done),

@@ -36,16 +36,18 @@ fn is_ours(name: &str) -> bool {
 pub fn read<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     let mut found = None;
     for value in headers.get_all(COOKIE) {
-        for pair in value.to_str().ok()?.split(';') {
-            if let Some((key, value)) = pair.trim().split_once('=')
-                && key == name
-                && found.replace(value).is_some()
-            {
+        // Others may hold whatever bytes they like.
+        for pair in value.as_bytes().split(|byte| *byte == b';') {
+            let pair = pair.trim_ascii();
+            let value = pair
+                .strip_prefix(name.as_bytes())
+                .and_then(|rest| rest.strip_prefix(b"="));
+            if value.is_some() && std::mem::replace(&mut found, value).is_some() {
                 return None;
             }
         }
     }
-    found
+    std::str::from_utf8(found?).ok()
 }
 
 /// Sets it for so long; a time of zero takes it away.
@@ -132,6 +134,9 @@ mod tests {
         let headers = asked(&["a=1; comind-session=x", "b=2"]);
         assert_eq!(read(&headers, "comind-session"), Some("x"));
         assert_eq!(read(&headers, "comind-sessio"), None);
+        let mut headers = asked(&["comind-session=x"]);
+        headers.append(COOKIE, HeaderValue::from_bytes(b"other=\xff").unwrap());
+        assert_eq!(read(&headers, "comind-session"), Some("x"));
         let headers = asked(&["comind-session=x", "comind-session=y"]);
         assert_eq!(read(&headers, "comind-session"), None);
     }

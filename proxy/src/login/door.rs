@@ -51,6 +51,7 @@ impl Asked<'_> {
     pub(super) fn place(&self, login: &Ready) -> Place {
         Place {
             login: login.name.clone(),
+            stamp: login.stamp,
             route: self.route.clone(),
             host: self.host.to_ascii_lowercase().into(),
             client: self.client,
@@ -231,12 +232,8 @@ fn too_often() -> Turned {
 fn key_of(gate: &Gate, login: &Ready, asked: &Asked<'_>, shown: &[u8]) -> Key {
     let host = asked.host.to_ascii_lowercase();
     let client = asked.client.to_string();
-    let parts = [
-        login.name.as_bytes(),
-        host.as_bytes(),
-        client.as_bytes(),
-        shown,
-    ];
+    let stamp = login.stamp.to_be_bytes();
+    let parts = [&stamp[..], host.as_bytes(), client.as_bytes(), shown];
     gate.common.key_of(&parts)
 }
 
@@ -374,7 +371,7 @@ pub(super) fn session_of(gate: &Gate, asked: &Asked<'_>) -> Option<Arc<Session>>
 
 fn by_cookie(gate: &Gate, login: &Arc<Ready>, asked: &Asked<'_>) -> Admitted {
     if let Some(session) = session_of(gate, asked)
-        && session.place.login == login.name
+        && session.place.stamp == login.stamp
     {
         return Ok(session);
     }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -29,6 +30,8 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// Wrong passwords, and logins that begin elsewhere, of one client: so many a second, after so
 /// many at once.
 const ATTEMPTS: (u32, u32) = (1, 20);
+
+static STAMPS: AtomicU64 = AtomicU64::new(1);
 
 /// What all readings share.
 pub struct Common {
@@ -106,6 +109,8 @@ impl Common {
 pub struct Ready {
     /// Its name.
     pub name: Arc<str>,
+    /// No other has it, so that what was begun under an older form of the login is not found.
+    pub stamp: u64,
     /// As it was told.
     pub told: Login,
     /// The hashes of its tokens, where it has any.
@@ -174,6 +179,7 @@ impl Gate {
         };
         Ok(Ready {
             name: name.clone(),
+            stamp: STAMPS.fetch_add(1, Relaxed),
             told: login.clone(),
             tokens,
             provider,

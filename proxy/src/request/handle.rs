@@ -168,6 +168,10 @@ impl Going<'_> {
         let wanted = pages::wanted(head.uri.query().unwrap_or_default());
         let path = wanted.split('?').next().unwrap_or("/");
         let route = self.current.table.find(host, path, &head.headers);
+        if route.is_some_and(|route| route.https_only) && !self.conn.identity.secure {
+            let to = self.https(host, head);
+            return self.redirect(head, StatusCode::PERMANENT_REDIRECT, &to);
+        }
         let name = route.map_or(&self.worker.shared.stray.name, |route| &route.meter.name);
         let turned = pages::answer(gate, page, &self.asked(name, host, head)).await;
         self.turn_away(head, &turned)

@@ -45,6 +45,8 @@ pub struct Who {
 pub struct Place {
     /// By which login.
     pub login: Arc<str>,
+    /// Which form of it: another config makes another.
+    pub stamp: u64,
     /// At which route.
     pub route: Arc<str>,
     /// The host that it is for, as it was asked for.
@@ -391,6 +393,7 @@ mod tests {
     fn place() -> Place {
         Place {
             login: "staff".into(),
+            stamp: 0,
             route: "r".into(),
             host: "h".into(),
             client: [127, 0, 0, 1].into(),

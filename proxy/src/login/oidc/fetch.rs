@@ -90,24 +90,26 @@ where
         .await
         .map_err(|error| format!("no HTTP: {error}"))?;
     let task = tokio::spawn(connection);
-    let url = &question.url;
+    let Question {
+        method,
+        url,
+        headers,
+        body,
+    } = question;
     let target = &url[url::Position::BeforePath..url::Position::AfterQuery];
     let host = &url[url::Position::BeforeHost..url::Position::AfterPort];
     let mut request = Request::builder()
-        .method(question.method)
+        .method(method)
         .uri(target)
         .header(HOST, host)
         .header(ACCEPT, "application/json")
         .header(USER_AGENT, "comind-ops")
-        .header(CONTENT_LENGTH, question.body.len())
-        .body(Full::new(Bytes::from(question.body.clone())))
+        .header(CONTENT_LENGTH, body.len())
+        .body(Full::new(Bytes::from(body)))
         .map_err(|error| error.to_string())?;
-    request.headers_mut().extend(
-        question
-            .headers
-            .into_iter()
-            .map(|(name, value)| (Some(name), value)),
-    );
+    for (name, value) in headers {
+        request.headers_mut().insert(name, value);
+    }
     let answered = async {
         let response = sender
             .send_request(request)

@@ -26,6 +26,9 @@ const FRESH: Duration = Duration::from_secs(3600);
 /// Its keys, where a token is signed by one that we do not know, at most so often.
 const KEYS_AGAIN: Duration = Duration::from_secs(5);
 
+/// So long is waited for others that ask it.
+const TURN: Duration = Duration::from_secs(10);
+
 /// A provider.
 #[derive(Debug)]
 pub struct Provider {
@@ -181,7 +184,9 @@ impl Provider {
 
     /// What it says of itself; with other keys than those that were asked for then.
     async fn known(&self, stale: Option<Instant>) -> Result<Known, String> {
-        let mut known = self.known.lock().await;
+        // Whoever is before us asks too, and a provider that is away must not hold up a queue.
+        let turn = tokio::time::timeout(TURN, self.known.lock()).await;
+        let mut known = turn.map_err(|_| "others wait for the provider too".to_owned())?;
         let now = Instant::now();
         match &*known {
             Some(there) if now.duration_since(there.asked) < FRESH => {
