@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use comind_model::login::{Demand, Means, Subject, User};
 use http::header::{
-    ACCEPT, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, LOCATION, SET_COOKIE,
+    ACCEPT, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, LOCATION, SET_COOKIE, UPGRADE,
     WWW_AUTHENTICATE,
 };
 use http::{Method, StatusCode};
@@ -370,6 +370,11 @@ pub(super) fn session_of(gate: &Gate, asked: &Asked<'_>) -> Option<Arc<Session>>
 }
 
 fn by_cookie(gate: &Gate, login: &Arc<Ready>, asked: &Asked<'_>) -> Admitted {
+    let upgrades = asked.headers.contains_key(UPGRADE);
+    if upgrades && !local::is_same_host(asked.headers, asked.host) {
+        let text = "a page of another host asks for a connection in your name";
+        return Err(Turned::new(StatusCode::FORBIDDEN, "other_origin", text));
+    }
     if let Some(session) = session_of(gate, asked)
         && session.place.stamp == login.stamp
     {

@@ -34,6 +34,17 @@ pub fn is_same_origin(headers: &HeaderMap, host: &str, secure: bool) -> bool {
     origin.as_bytes().eq_ignore_ascii_case(own.as_bytes())
 }
 
+/// Whether what a browser says of the asking page is this host, whatever its scheme: for upgrades,
+/// which pages of any host may ask for, and which sibling hosts send cookies with.
+pub fn is_same_host(headers: &HeaderMap, host: &str) -> bool {
+    let Some(origin) = headers.get(ORIGIN) else {
+        return true;
+    };
+    let origin = origin.to_str().unwrap_or_default();
+    let own = origin.split_once("://").map_or("", |(_, own)| own);
+    own.eq_ignore_ascii_case(host)
+}
+
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
@@ -68,6 +79,17 @@ mod tests {
             let host = url::Url::parse("https://own.test/x/y").unwrap();
             let joined = host.join(path(&wanted)).unwrap();
             prop_assert_eq!(joined.origin(), host.origin());
+        }
+    }
+
+    #[test]
+    fn pages_of_other_hosts_upgrade_nothing() {
+        let asked =
+            |value: &'static str| HeaderMap::from_iter([(ORIGIN, HeaderValue::from_static(value))]);
+        assert!(is_same_host(&HeaderMap::new(), "a.test:1"));
+        assert!(is_same_host(&asked("https://A.test:1"), "a.test:1"));
+        for other in ["https://b.a.test:1", "https://a.test", "null", ""] {
+            assert!(!is_same_host(&asked(other), "a.test:1"), "{other}");
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use comind_model::login::Why;
-use http::header::CACHE_CONTROL;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, StatusCode};
 
 use super::door::{self, Asked, Turned};
@@ -226,7 +226,13 @@ fn logout(gate: &Gate, asked: &Asked<'_>) -> Turned {
 /// For pages: who is logged in.
 fn session(gate: &Gate, asked: &Asked<'_>) -> Turned {
     match door::session_of(gate, asked) {
-        Some(session) => Turned::new(StatusCode::OK, "session", session.json().to_string()),
+        Some(session) => {
+            let text = session.json().to_string();
+            let mut turned = Turned::new(StatusCode::OK, "session", text);
+            let json = HeaderValue::from_static("application/json");
+            turned.headers.push((CONTENT_TYPE, json));
+            turned
+        }
         None => Turned::new(
             StatusCode::UNAUTHORIZED,
             "login_needed",

@@ -390,6 +390,10 @@ async fn a_session_is_of_its_host_new_and_ended_by_its_user() -> Result<()> {
     let mut socket = WebSocket::open_with(place.port.addr(), "/echo", &headers).await?;
     socket.send("hello").await?;
     ensure!(socket.receive().await? == "hello");
+    // A page of another host that has the browser open one gets none.
+    let forged = [headers[0], headers[1], ("origin", "http://evil.app.test")];
+    let stolen = WebSocket::open_with(place.port.addr(), "/echo", &forged).await;
+    ensure!(stolen.is_err(), "another host's page has a WebSocket");
     let logout = place.url("app.test", "/.comind/logout");
     let get = ada.send("GET", &logout, &[]).await?;
     ensure!(get.status() == 405, "{get:?}");
