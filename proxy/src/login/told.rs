@@ -35,7 +35,7 @@ pub fn is_believed(name: &HeaderName) -> bool {
         let same = |(a, b): (&u8, u8)| *a == b || (*a == b'_' && b == b'-');
         name.len() >= own.len() && name.iter().zip(own.bytes()).all(same)
     };
-    BELIEVED.iter().any(|own| like(own))
+    BELIEVED.iter().any(like)
 }
 
 /// Takes them from a request, or from its trailers.
