@@ -20,6 +20,7 @@ mod probe;
 mod seal;
 mod serve;
 mod services;
+mod sessions;
 mod status;
 mod supervise;
 mod tf;
@@ -110,6 +111,8 @@ enum Command {
     Probe(probe::Probe),
     /// Check a configuration, or print its schema
     Config(config::Config),
+    /// Who is logged in at the proxy; ends sessions, verifies their audit log
+    Sessions(sessions::Sessions),
     /// The proxy's local certificates
     Tls(tls::Tls),
     /// Make the hash of a password for `api.users`
@@ -193,6 +196,7 @@ async fn dispatch(cli: Cli, out: &Output, traced: bool) -> Result<ExitCode> {
         Command::Tf(tf) => return Ok(tf.run(&cli.home, out).await?.into()),
         Command::Seal(seal) => seal.run(&cli.home, out)?,
         Command::Serve(serve) => serve.run(traced).await?,
+        Command::Sessions(sessions) => return Ok(verdict(sessions.run(out).await?)),
         Command::Tls(tls) => tls.run(out)?,
         Command::Probe(probe) => return Ok(verdict(probe.run(out).await?)),
         Command::Config(config) => config.run(out)?,
