@@ -85,6 +85,9 @@ tf-apply: setup-cluster build ## Make the cluster by Terraform (root)
 	@$(OPS) tf apply $(ARGS)
 tf-output: build ## What others may build upon
 	@$(OPS) tf output $(ARGS)
+.PHONY: bundle
+bundle: setup-cluster ready ## All that bootstrap needs, as one file for machines without a network
+	@$(OPS) bundle create $(ARGS)
 diagnose: build ## All that is known of what does not work, without secrets, as one file
 	@$(OPS) diagnose $(ARGS)
 

@@ -2,6 +2,7 @@
 
 mod access;
 mod bootstrap;
+mod bundle;
 mod cluster;
 mod completions;
 mod config;
@@ -93,6 +94,8 @@ enum Command {
     Destroy(destroy::Destroy),
     /// What this machine lacks for `bootstrap`, and what to do; exit 1 on a problem
     Doctor(doctor::Doctor),
+    /// What a machine without a network needs for `bootstrap`, as one file
+    Bundle(bundle::Bundle),
     /// Everything that is known of what does not work, without secrets, as one file
     Diagnose(diagnose::Diagnose),
     /// The layer of infrastructure below, by Terraform: plan, apply, output, destroy
@@ -192,6 +195,7 @@ async fn dispatch(cli: Cli, out: &Output, traced: bool) -> Result<ExitCode> {
         Command::Gitops(gitops) => return Ok(gitops.run(&cli.home, out).await?.into()),
         Command::Destroy(destroy) => destroy.run(&cli.home, out).await?,
         Command::Doctor(doctor) => return Ok(doctor.run(&cli.home, out).await?.into()),
+        Command::Bundle(bundle) => bundle.run(out).await?,
         Command::Diagnose(diagnose) => diagnose.run(&cli.home, out).await?,
         Command::Tf(tf) => return Ok(tf.run(&cli.home, out).await?.into()),
         Command::Seal(seal) => seal.run(&cli.home, out)?,
