@@ -106,7 +106,7 @@ pub(super) async fn one_address_outlives_the_ingress(
         "by ingress",
         "by tunnel",
         "closed: Ctrl-C",
-        "gone: cannot be reached",
+        "! gone        cannot be reached",
     ] {
         ensure!(log.contains(said), "{said}: {log}");
     }
