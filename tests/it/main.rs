@@ -12,6 +12,7 @@ mod bootstrap_kills;
 mod chaos;
 mod charts;
 mod cluster;
+mod cluster_kinds;
 mod compat;
 mod dashboards;
 mod diagnose;
