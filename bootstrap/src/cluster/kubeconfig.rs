@@ -276,7 +276,7 @@ mod tests {
         let (one, other) = (dir.path().join("one"), dir.path().join("other"));
         std::fs::write(
             &one,
-            "contexts: [{ name: work, context: { cluster: c, user: u, namespace: n } }]\nclusters: [{ name: c, cluster: { server: 'https://a', certificate-authority: ca.crt } }]\n",
+            "contexts: [{ name: work, context: { cluster: c, user: u, namespace: shop } }]\nclusters: [{ name: c, cluster: { server: 'https://a', certificate-authority: ca.crt } }]\n",
         )?;
         std::fs::write(
             &other,
@@ -287,7 +287,7 @@ mod tests {
         let ours = only(&all, "work", "comind-ops-dev")?;
         assert_eq!(server(&ours), "https://a");
         assert_eq!(ours["contexts"][0]["context"]["user"], "comind-ops-dev");
-        assert_eq!(ours["contexts"][0]["context"]["namespace"], "n");
+        assert_eq!(ours["contexts"][0]["context"]["namespace"], "shop");
         assert_eq!(ours["users"][0]["user"]["token"], "t");
         let authority = dir.path().join("ca.crt").display().to_string();
         let cluster = &ours["clusters"][0]["cluster"];
