@@ -85,6 +85,9 @@ tf-apply: setup-cluster build ## Make the cluster by Terraform (root)
 	@$(OPS) tf apply $(ARGS)
 tf-output: build ## What others may build upon
 	@$(OPS) tf output $(ARGS)
+.PHONY: bundle
+bundle: setup-cluster ready ## All that bootstrap needs, as one file for machines without a network
+	@$(OPS) bundle create $(ARGS)
 diagnose: build ## All that is known of what does not work, without secrets, as one file
 	@$(OPS) diagnose $(ARGS)
 
@@ -126,7 +129,7 @@ fuzz: ## Fuzz each target for FUZZ_SECONDS (needs cargo-fuzz; fuzz/README.md)
 	@for target in last_event_id proxy_head proxy_preface proxy_request proxy_route; do \
 		$(FUZZ) $$target -- -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 || exit 1; done
 
-.PHONY: bench-detection bench-cost bench-schedule bench-scrape bench-alert bench-page bench-watch bench-proxy bench-tunnel
+.PHONY: bench-detection bench-cost bench-schedule bench-scrape bench-alert bench-page bench-watch bench-proxy bench-tunnel bench-revoke
 bench-detection: setup-bench release ## Delay from a fault to the event, beside the exporters
 	@$(CARGO) run --release --locked -p comind-bench -- detection
 bench-cost: setup-bench release ## CPU and memory per probe, beside the exporters
@@ -144,5 +147,7 @@ bench-proxy: setup-bench release ## The ingress proxy beside nginx and HAProxy, 
 	@$(CARGO) run --release --locked -p comind-bench -- proxy-many
 bench-tunnel: setup-cluster release ## Tunnels beside kubectl port-forward on a real cluster (root): rates, survival
 	@$(CARGO) run --release --locked -p comind-bench -- tunnel
+bench-revoke: setup-bench release ## How long a live WebSocket outlives the end of its session
+	@$(CARGO) run --release --locked -p comind-bench -- revoke
 bench-watch: setup-bench release ## Delay from a change of an Argo CD application to the event
 	@$(CARGO) run --release --locked -p comind-bench -- watch

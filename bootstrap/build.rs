@@ -1,7 +1,13 @@
 //! What is embedded (the platform's charts and first files) is part of the source.
 
 fn main() {
-    for dir in ["gitops", "terraform", "../helm", "../dashboards/rules"] {
+    for dir in [
+        "gitops",
+        "terraform",
+        "toolchain/tools",
+        "../helm",
+        "../dashboards/rules",
+    ] {
         println!("cargo:rerun-if-changed={dir}");
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
+use comind_bootstrap::bundle::GROUPS;
 use comind_bootstrap::cluster::host::place::Place;
 use comind_bootstrap::cluster::session::Session as Cluster;
 use comind_bootstrap::event::{Level, now, say};
@@ -16,6 +17,7 @@ use comind_bootstrap::services::session::Session;
 use comind_bootstrap::watch::table;
 use serde_json::json;
 
+use crate::bundle;
 use crate::cluster::tell_kind;
 use crate::diagnose;
 use crate::kind::KindArgs;
@@ -32,6 +34,9 @@ pub(crate) struct Bootstrap {
     profile: Profile,
     #[command(flatten)]
     env: EnvArgs,
+    /// Bring what this machine lacks out of this bundle first: no network is needed
+    #[arg(long, value_name = "BUNDLE")]
+    offline: Option<PathBuf>,
     #[command(flatten)]
     kind: KindArgs,
     #[command(flatten)]
@@ -90,6 +95,7 @@ impl Bootstrap {
                 "the profile aws is not there yet; PROFILE=local brings the platform up on this machine"
             );
         }
+        bundle::offline(self.offline.as_deref(), GROUPS, self.wishes.plan, out).await?;
         let with_users = !self.wishes.no_kubeconfig;
         let request = self.kind.request(self.env.env, home, with_users)?;
         let found = Cluster::open(request).await?;

@@ -2,6 +2,7 @@
 
 mod access;
 mod bootstrap;
+mod bundle;
 mod cluster;
 mod completions;
 mod config;
@@ -21,6 +22,7 @@ mod probe;
 mod seal;
 mod serve;
 mod services;
+mod sessions;
 mod status;
 mod supervise;
 mod tf;
@@ -93,6 +95,8 @@ enum Command {
     Destroy(destroy::Destroy),
     /// What this machine lacks for `bootstrap`, and what to do; exit 1 on a problem
     Doctor(doctor::Doctor),
+    /// What a machine without a network needs for `bootstrap`, as one file
+    Bundle(bundle::Bundle),
     /// Everything that is known of what does not work, without secrets, as one file
     Diagnose(diagnose::Diagnose),
     /// The layer of infrastructure below, by Terraform: plan, apply, output, destroy
@@ -111,6 +115,8 @@ enum Command {
     Probe(probe::Probe),
     /// Check a configuration, or print its schema
     Config(config::Config),
+    /// Who is logged in at the proxy; ends sessions, verifies their audit log
+    Sessions(sessions::Sessions),
     /// The proxy's local certificates
     Tls(tls::Tls),
     /// Make the hash of a password for `api.users`
@@ -190,10 +196,12 @@ async fn dispatch(cli: Cli, out: &Output, traced: bool) -> Result<ExitCode> {
         Command::Gitops(gitops) => return Ok(gitops.run(&cli.home, out).await?.into()),
         Command::Destroy(destroy) => destroy.run(&cli.home, out).await?,
         Command::Doctor(doctor) => return Ok(doctor.run(&cli.home, out).await?.into()),
+        Command::Bundle(bundle) => bundle.run(out).await?,
         Command::Diagnose(diagnose) => diagnose.run(&cli.home, out).await?,
         Command::Tf(tf) => return Ok(tf.run(&cli.home, out).await?.into()),
         Command::Seal(seal) => seal.run(&cli.home, out)?,
         Command::Serve(serve) => serve.run(traced).await?,
+        Command::Sessions(sessions) => return Ok(verdict(sessions.run(out).await?)),
         Command::Tls(tls) => tls.run(out)?,
         Command::Probe(probe) => return Ok(verdict(probe.run(out).await?)),
         Command::Config(config) => config.run(out)?,

@@ -1,6 +1,7 @@
 //! `comind-ops up`: services, collector, and where to find them.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use clap::Args;
@@ -14,6 +15,7 @@ use comind_bootstrap::watch::{ready, table, unit};
 use comind_collector::config;
 use serde_json::json;
 
+use crate::bundle;
 use crate::output::Output;
 use crate::place::{HomeArgs, ServiceArgs};
 use crate::services;
@@ -22,6 +24,9 @@ use crate::supervise;
 /// The arguments.
 #[derive(Args, Debug)]
 pub(crate) struct Up {
+    /// Bring what this machine lacks out of this bundle first: no network is needed
+    #[arg(long, value_name = "BUNDLE")]
+    offline: Option<PathBuf>,
     #[command(flatten)]
     args: ServiceArgs,
 }
@@ -29,6 +34,7 @@ pub(crate) struct Up {
 impl Up {
     /// Brings everything up and waits until the collector sees it so.
     pub(crate) async fn run(self, home: &HomeArgs, out: &Output) -> Result<()> {
+        bundle::offline(self.offline.as_deref(), &["run"], false, out).await?;
         let request = self.args.request(home)?;
         let home = request.home.clone();
         let _lock = services::take_lock(&home, out).await?;

@@ -2,7 +2,7 @@
 //! Losses are printed too. Nothing here passes or fails: a bench measures.
 //!
 //! `make bench-detection`, `make bench-alert`, `make bench-cost`, `make bench-schedule`, `make bench-scrape`,
-//! `make bench-page`, `make bench-proxy`, `make bench-tunnel`, `make bench-watch`.
+//! `make bench-page`, `make bench-proxy`, `make bench-revoke`, `make bench-tunnel`, `make bench-watch`.
 
 mod alert;
 mod backend;
@@ -12,6 +12,7 @@ mod figures;
 mod page;
 mod proxy;
 mod proxy_many;
+mod revoke;
 mod rivals;
 mod schedule;
 mod scrape;
@@ -38,11 +39,12 @@ fn main() -> Result<()> {
         "proxy" => runtime.block_on(proxy::run(count.unwrap_or(5) as u64)),
         "proxy-many" => runtime.block_on(proxy_many::run(count.unwrap_or(300) as u64)),
         "tunnel" => runtime.block_on(tunnel::run(count.unwrap_or(5) as u64)),
+        "revoke" => runtime.block_on(revoke::run(count.unwrap_or(30))),
         "watch" => runtime.block_on(watch::run()),
         "schedule" => runtime.block_on(schedule::run()),
         "scrape" => runtime.block_on(scrape::run()),
         other => bail!(
-            "`{other}` is no bench; give detection [KILLS], alert [KILLS], cost, page, proxy [SECONDS], proxy-many [SECONDS], tunnel [SECONDS], watch, schedule or scrape"
+            "`{other}` is no bench; give detection [KILLS], alert [KILLS], cost, page, proxy [SECONDS], proxy-many [SECONDS], revoke [ROUNDS], tunnel [SECONDS], watch, schedule or scrape"
         ),
     }
 }

@@ -29,7 +29,7 @@ pub(crate) struct Told {
 pub(crate) struct Subject {
     child: Child,
     address: SocketAddr,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl Drop for Subject {
@@ -82,12 +82,16 @@ impl Subject {
         Ok(Self {
             child,
             address,
-            _dir: dir,
+            dir,
         })
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    pub(crate) fn data_dir(&self) -> &std::path::Path {
+        self.dir.path()
     }
 
     pub(crate) fn pid(&self) -> u32 {

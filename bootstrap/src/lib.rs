@@ -3,6 +3,7 @@
 //! Knows nothing of how a service is watched (that is `collector`) and prints nothing:
 //! it reports [`event::Event`]s, and the command line shows them.
 
+pub mod bundle;
 pub mod cause;
 pub mod cluster;
 pub mod diagnose;

@@ -27,6 +27,7 @@ fuzz_target!(|input: (Vec<(String, String, u8)>, String, String, String)| {
             https_only: false,
             hsts: None,
             body_limit: None,
+            demand: None,
             action: Action::Respond { status: 200, body: "".into() },
         });
     }

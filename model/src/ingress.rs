@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::gateway::{Elsewhere, Settings};
+use crate::login::{Demand, Logins};
 
 /// Everything that the proxy is told at once.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,6 +39,8 @@ pub struct Ingress {
     /// The cluster of services that routes name, which is reached by tunnels; the one that this runs
     /// in, straight, where none.
     pub tunnels: Option<Cluster>,
+    /// Who may pass, where routes ask for it.
+    pub logins: Option<Logins>,
 }
 
 /// The certificates that the proxy shows, and whose it accepts.
@@ -47,6 +50,8 @@ pub struct Tls {
     pub certificates: Vec<Certificate>,
     /// PEM of who signs clients' certificates; then all must show one.
     pub client_authorities: Option<Arc<[u8]>>,
+    /// Who shows none is let in all the same, and a route's login may ask for one.
+    pub client_optional: bool,
     /// Names without a certificate get one of an authority of our own, kept in this folder.
     pub own_authority: Option<std::path::PathBuf>,
 }
@@ -141,6 +146,8 @@ pub struct Route {
     pub hsts: Option<Duration>,
     /// The largest body of a request in bytes; unlimited where none.
     pub body_limit: Option<u64>,
+    /// Who may ask; everybody where none.
+    pub demand: Option<Demand>,
     /// What becomes of the request.
     pub action: Action,
 }

@@ -9,6 +9,7 @@ pub mod gateway;
 pub mod health;
 pub mod ingress;
 pub mod ledger;
+pub mod login;
 pub mod observation;
 pub mod reason;
 pub mod snapshot;

@@ -9,9 +9,10 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use comind_model::health::Health;
 use comind_model::ingress::{Ingress, Limits, LogForm, Route};
+use comind_model::login::{Logins, Why};
 use comind_model::snapshot::Snapshot;
 use opentelemetry::global::BoxedTracer;
 use rustls::server::ProducesTickets;
@@ -21,17 +22,20 @@ use tokio_util::sync::CancellationToken;
 use crate::controller::gateway::gateways::Ports;
 use crate::controller::watch::{self as controller, Found};
 use crate::endpoint::Endpoint;
+use crate::login::gate::{Common, Gate};
 use crate::route::compile::Compiler;
 use crate::route::table::Table;
 use crate::serve::accept::{self, Listening};
 use crate::serve::clients::{Connections, Rate};
 use crate::serve::worker::{Current, Shared, TURN, Terms, Tracer, Worker};
+use crate::session::admin;
+use crate::session::table::Sessions;
 use crate::telemetry::log::Log;
 use crate::telemetry::meter::{ProxyMeter, RouteMeter};
 use crate::telemetry::metrics::{Exported, ProxyCollector};
 use crate::tls::authority::Authority;
 use crate::tls::certificates;
-use crate::tunnel::gate::Gate;
+use crate::tunnel::gate::Gate as TunnelGate;
 use crate::tunnel::resolve::{self, Known};
 use crate::tunnel::watch::{self as services, Wanted};
 
@@ -64,6 +68,8 @@ pub enum StartError {
     },
     /// TLS cannot be spoken as told.
     Tls(String),
+    /// What it is told cannot be brought into force.
+    Told(String),
     /// A thread cannot be made.
     Thread(io::Error),
 }
@@ -83,6 +89,7 @@ impl fmt::Display for StartError {
                 Ok(())
             }
             Self::Tls(error) => write!(f, "the proxy cannot speak TLS: {error}"),
+            Self::Told(error) => write!(f, "the proxy cannot start as it is told: {error}"),
             Self::Thread(error) => write!(f, "the proxy cannot start a thread: {error}"),
         }
     }
@@ -96,12 +103,16 @@ pub struct Proxy {
     shared: Arc<Shared>,
     compiler: Compiler,
     exported: Arc<ArcSwap<Exported>>,
+    /// Sessions, once there are logins.
+    guards: Arc<ArcSwapOption<Sessions>>,
     tickets: Arc<dyn ProducesTickets>,
     told: Ingress,
     log: Option<(LogForm, Log)>,
     own: Option<Arc<Authority>>,
     /// Certificates that were good.
     known: certificates::Known,
+    /// Sessions and their audit log, from the first login on.
+    common: Option<Arc<Common>>,
     /// What the objects of a cluster make.
     cluster: Found,
     /// The services that routes name, and what is known of their pods.
@@ -137,6 +148,7 @@ impl Proxy {
             tls_port: None,
             log: None,
             sample: 0.0,
+            gate: None,
         };
         let current = Current {
             table: Table::default(),
@@ -152,17 +164,19 @@ impl Proxy {
             connections: Arc::new(Connections::default()),
             clock: Clock::default(),
             tracer: tracer.map(Tracer),
-            gate: Arc::default(),
+            tunnels: Arc::default(),
         });
         let mut proxy = Self {
             shared,
             compiler: Compiler::default(),
             exported: Arc::default(),
+            guards: Arc::default(),
             tickets,
             told: told.clone(),
             log: None,
             own: None,
             known: certificates::Known::new(),
+            common: None,
             cluster: Found::default(),
             wanted: watch::Sender::default(),
             known_pods: watch::Sender::default(),
@@ -171,7 +185,7 @@ impl Proxy {
             workers: Vec::new(),
             stop: CancellationToken::new(),
         };
-        proxy.tell(told).map_err(StartError::Tls)?;
+        proxy.tell(told).map_err(StartError::Told)?;
         proxy.listen(inherited)?;
         Ok(proxy)
     }
@@ -204,6 +218,8 @@ impl Proxy {
                 ..route
             }));
         }
+        let gate = self.gate(told.logins.as_ref())?;
+        let before = self.shared.current.load().terms.gate.clone();
         let gateway = self.cluster.gateway.clone().unwrap_or_default();
         let listeners = gateway.listeners.as_slice();
         let (tickets, known) = (&self.tickets, &mut self.known);
@@ -247,6 +263,7 @@ impl Proxy {
             tls_port: self.told.listen_tls.first().map(SocketAddr::port),
             log: self.log(told.access_log.form),
             sample: told.access_log.sample,
+            gate: gate.clone(),
         };
         self.told = Ingress {
             listen: self.told.listen.clone(),
@@ -259,7 +276,45 @@ impl Proxy {
             tls: made.config,
             tls_at: made.doors,
         });
+        self.end_others(gate.as_deref(), before.as_deref());
         Ok(())
+    }
+
+    fn gate(&mut self, told: Option<&Logins>) -> Result<Option<Arc<Gate>>, String> {
+        let Some(told) = told else {
+            return Ok(None);
+        };
+        let common = match &self.common {
+            Some(common) => common.clone(),
+            None => {
+                let opened = Common::open(told, self.shared.clock).map_err(|error| {
+                    let folder = told.folder.display();
+                    format!("no audit log of sessions in {folder}: {error}")
+                })?;
+                let opened = Arc::new(opened);
+                self.guards.store(Some(opened.sessions.clone()));
+                self.common = Some(opened.clone());
+                opened
+            }
+        };
+        let current = self.shared.current.load();
+        let before = current.terms.gate.as_deref();
+        if let Some(before) = before.filter(|before| before.told == *told) {
+            return Ok(Some(Arc::new(before.clone())));
+        }
+        Gate::new(told, common, before).map(|gate| Some(Arc::new(gate)))
+    }
+
+    /// Sessions of logins that are gone, or are others, end.
+    fn end_others(&self, gate: Option<&Gate>, before: Option<&Gate>) {
+        match (gate, before) {
+            (Some(gate), Some(before)) => gate.end_others(before),
+            (None, Some(before)) => {
+                let sessions = &before.common.sessions;
+                sessions.end_all(|_| true, Why::Changed, None);
+            }
+            (_, None) => {}
+        }
     }
 
     /// The one in force goes on where it is the same, so that a change elsewhere, such as that of a
@@ -328,6 +383,7 @@ impl Proxy {
             meter: self.shared.meter.clone(),
             exported: self.exported.clone(),
             clock: self.shared.clock,
+            guards: self.guards.clone(),
         }
     }
 
@@ -337,8 +393,8 @@ impl Proxy {
     }
 
     /// Where its tunnels come from.
-    pub fn gate(&self) -> Arc<Gate> {
-        self.shared.gate.clone()
+    pub fn tunnels(&self) -> Arc<TunnelGate> {
+        self.shared.tunnels.clone()
     }
 
     fn listen(&mut self, inherited: &[TcpListener]) -> Result<(), StartError> {
@@ -391,6 +447,9 @@ impl Proxy {
                 tracing::error!("a worker of the proxy has panicked");
             }
         }
+        if let Some(common) = &self.common {
+            common.sessions.stop();
+        }
     }
 
     fn take(&mut self, next: Option<&Ingress>) {
@@ -403,6 +462,18 @@ impl Proxy {
             && let Err(error) = self.tell(next.clone())
         {
             tracing::error!("the proxy goes on as before: {error}");
+        }
+    }
+
+    /// Somebody ends sessions that are over, and answers who asks about them, from the first login on.
+    fn keep_sessions(
+        &self,
+        keeping: &mut Option<tokio::task::JoinHandle<()>>,
+        stop: &CancellationToken,
+    ) {
+        if let (Some(common), Some(logins), None) = (&self.common, &self.told.logins, &keeping) {
+            let (sessions, folder) = (common.sessions.clone(), logins.folder.clone());
+            *keeping = Some(tokio::spawn(admin::keep(sessions, folder, stop.clone())));
         }
     }
 
@@ -428,10 +499,14 @@ impl Proxy {
         let services = tokio::spawn(services::run(
             self.wanted.subscribe(),
             self.known_pods.clone(),
-            self.shared.gate.clone(),
+            self.shared.tunnels.clone(),
             stop.clone(),
         ));
+        // Sessions end by their time during a drain too.
+        let drained = CancellationToken::new();
+        let mut keeping = None;
         loop {
+            self.keep_sessions(&mut keeping, &drained);
             tokio::select! {
                 changed = cluster.changed(), if watching.is_some() => {
                     if changed.is_err() {
@@ -474,6 +549,10 @@ impl Proxy {
         services.abort();
         // Joining threads would hold up whoever else runs on this one.
         let _ = tokio::task::spawn_blocking(move || self.end()).await;
+        drained.cancel();
+        if let Some(keeping) = keeping {
+            let _ = keeping.await;
+        }
     }
 }
 

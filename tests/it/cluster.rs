@@ -1,6 +1,7 @@
-//! A cluster of plain processes, end to end: pods, Services, volumes, logs; run again, drift,
+//! A cluster of plain processes, end to end: pods, Services and their addresses, volumes, logs; run again, drift,
 //! crashes, stop and start, runs that are killed, and nothing left after its end.
 
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -52,12 +53,15 @@ impl Cluster {
         let mut command = Command::new("nsenter");
         command
             .arg(format!("--net=/run/netns/{}", self.name()))
-            .arg(CURL.find()?)
-            .args(["--silent", "--show-error", "--fail", "--max-time", "5", url])
-            .stdin(Stdio::null());
-        let done = finish(command).await?;
-        ensure!(done.code == 0, "{url}: {}", done.said());
-        Ok(done.out)
+            .arg(CURL.find()?);
+        answer(command, url).await
+    }
+
+    /// The address of the load balancer that the Service `front` was given.
+    async fn address(&self) -> Result<Ipv4Addr> {
+        let path = "jsonpath={.status.loadBalancer.ingress[*].ip}";
+        let given = self.ask(&["get", "service", "front", "-o", path]).await?;
+        given.parse().with_context(|| format!("{given:?} is none"))
     }
 
     /// The image with a shell that the cluster was given.
@@ -78,6 +82,14 @@ impl Cluster {
             .with_context(|| format!("not among {images}"))?
             .to_owned())
     }
+}
+
+async fn answer(mut curl: Command, url: &str) -> Result<String> {
+    curl.args(["--silent", "--show-error", "--fail", "--max-time", "5", url])
+        .stdin(Stdio::null());
+    let done = finish(curl).await?;
+    ensure!(done.code == 0, "{url}: {}", done.said());
+    Ok(done.out)
 }
 
 /// Two replicas that share a volume and serve what is in it.
@@ -139,6 +151,7 @@ async fn the_whole_life_of_a_cluster() -> Result<()> {
     );
 
     pods_services_and_volumes(&cluster).await?;
+    a_service_is_reached_from_this_machine(&cluster).await?;
     nothing_to_do(&cluster).await?;
     drift_is_seen_and_healed(&cluster).await?;
     a_crash_is_repaired(&cluster).await?;
@@ -171,6 +184,36 @@ async fn pods_services_and_volumes(cluster: &Cluster) -> Result<()> {
         .await?;
     ensure!(claim == "Bound", "{claim}");
     Ok(())
+}
+
+async fn a_service_is_reached_from_this_machine(cluster: &Cluster) -> Result<()> {
+    let expose = [
+        "expose",
+        "deployment/web",
+        "--name=front",
+        "--type=LoadBalancer",
+        "--port=80",
+        "--target-port=8080",
+    ];
+    cluster.ask(&expose).await?;
+    wait_for("an address", START, async || cluster.address().await).await?;
+    let [first, second, third, last] = cluster.address().await?.octets();
+    ensure!(
+        [first, second, third] == [10, 231, 2] && (200..=239).contains(&last),
+        "{first}.{second}.{third}.{last} is not of the pool"
+    );
+    the_address_answers(cluster).await
+}
+
+/// It is made known a moment after it was given.
+async fn the_address_answers(cluster: &Cluster) -> Result<()> {
+    let url = format!("http://{}/", cluster.address().await?);
+    wait_for("the address", START, async || {
+        let answer = answer(Command::new(CURL.find()?), &url).await?;
+        ensure!(answer == "kept\n", "{answer}");
+        Ok(())
+    })
+    .await
 }
 
 async fn nothing_to_do(cluster: &Cluster) -> Result<()> {
@@ -258,7 +301,8 @@ async fn stop_and_start(cluster: &Cluster) -> Result<()> {
     cluster
         .ask(&["rollout", "status", "deployment/web", "--timeout=90s"])
         .await?;
-    the_service_answers(cluster).await
+    the_service_answers(cluster).await?;
+    the_address_answers(cluster).await
 }
 
 /// The way to a pod is laid a moment after the pod is ready.
@@ -362,6 +406,6 @@ async fn a_run_that_is_killed_is_gone_on_with() -> Result<()> {
             "jsonpath={.items[*].status.phase}",
         ])
         .await?;
-    ensure!(pods == "Running Running", "{pods}");
+    ensure!(pods == ["Running"; 5].join(" "), "{pods}");
     Ok(())
 }

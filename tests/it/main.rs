@@ -9,6 +9,7 @@ mod argocd;
 mod bootstrap;
 mod bootstrap_broken;
 mod bootstrap_kills;
+mod bundle;
 mod chaos;
 mod charts;
 mod cluster;

@@ -1,6 +1,7 @@
 //! Environments side by side: what must differ between them. Pure.
 
 use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use serde::Serialize;
@@ -58,6 +59,12 @@ impl Env {
         Ipv4Addr::new(10, 231, self.number(), 2)
     }
 
+    /// What Services of type LoadBalancer get of the same network; none of it is anyone's own address.
+    pub fn pool(self) -> RangeInclusive<Ipv4Addr> {
+        let address = |last| Ipv4Addr::new(10, 231, self.number(), last);
+        address(200)..=address(239)
+    }
+
     /// The network of both, in the notation of routes.
     pub fn network(self) -> String {
         format!("10.231.{}.0/24", self.number())
@@ -80,7 +87,7 @@ impl FromStr for Env {
 
 #[cfg(test)]
 mod tests {
-    use super::Env;
+    use super::{Env, Ipv4Addr};
     use std::collections::BTreeSet;
 
     #[test]
@@ -90,7 +97,19 @@ mod tests {
             |of: fn(Env) -> String| all.map(of).into_iter().collect::<BTreeSet<_>>().len();
         assert_eq!(distinct(|env| env.network()), 4);
         assert_eq!(distinct(|env| env.link()), 4);
+        assert_eq!(distinct(|env| format!("{:?}", env.pool())), 4);
         assert!(all.iter().all(|env| env.link().len() <= 15));
         assert!(all.iter().all(|env| env.name().parse() == Ok(*env)));
+    }
+
+    #[test]
+    fn addresses_that_are_given_are_nobodys_own() {
+        for env in Env::ALL {
+            let (pool, node) = (env.pool(), env.node());
+            assert!(!pool.contains(&node) && !pool.contains(&env.gateway()));
+            let network = |address: &Ipv4Addr| address.octets()[..3].to_vec();
+            assert_eq!(network(pool.start()), network(&node));
+            assert_eq!(network(pool.end()), network(&node));
+        }
     }
 }

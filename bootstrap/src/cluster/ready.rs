@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{Event, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::api::{ListParams, LogParams};
@@ -19,6 +19,8 @@ pub enum Workload<'a> {
     Deployment(&'a str, &'a str),
     /// A stateful set.
     StatefulSet(&'a str, &'a str),
+    /// One pod on each node.
+    DaemonSet(&'a str, &'a str),
 }
 
 /// Whether all of these have all their pods, of the newest kind and ready; a cluster that does not
@@ -62,7 +64,9 @@ struct Progress {
 
 impl Workload<'_> {
     async fn look(self, client: &Client) -> Result<Look<(), String>> {
-        let (Self::Deployment(namespace, name) | Self::StatefulSet(namespace, name)) = self;
+        let (Self::Deployment(namespace, name)
+        | Self::StatefulSet(namespace, name)
+        | Self::DaemonSet(namespace, name)) = self;
         let Some(progress) = self.progress(client).await? else {
             return Ok(Look::Hopeless(format!("{namespace}/{name} is empty")));
         };
@@ -98,6 +102,17 @@ impl Workload<'_> {
                     wanted: spec.replicas.unwrap_or(1),
                     updated: status.updated_replicas.unwrap_or(0),
                     ready: status.ready_replicas.unwrap_or(0),
+                    selector: spec.selector,
+                })
+            }
+            Self::DaemonSet(namespace, name) => {
+                let found: DaemonSet = Api::namespaced(client.clone(), namespace).get(name).await?;
+                let status = found.status.unwrap_or_default();
+                found.spec.map(|spec| Progress {
+                    current: status.observed_generation == found.metadata.generation,
+                    wanted: status.desired_number_scheduled,
+                    updated: status.updated_number_scheduled.unwrap_or(0),
+                    ready: status.number_available.unwrap_or(0),
                     selector: spec.selector,
                 })
             }

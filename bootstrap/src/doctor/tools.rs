@@ -32,6 +32,8 @@ const PROGRAMS: &[&str] = &[
     "coredns",
     "local-path-provisioner",
     "metrics-server",
+    "metallb-controller",
+    "metallb-speaker",
     "sealed-secrets-controller",
     "argocd",
     "helm",

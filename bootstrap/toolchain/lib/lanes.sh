@@ -1,5 +1,5 @@
-# Side by side: one lane for Debian's packages (they share one lock anyway), one for Go, one for
-# Maven. A lane takes its tools in order and waits for what a tool needs from another lane.
+# Side by side: one lane for Debian's packages (they share one lock anyway), one each for Go,
+# Maven and npm. A lane takes its tools in order and waits for what a tool needs from another lane.
 # How a kind installs stays in kind-*.sh.
 
 # Prints events until every lane is done; fails when a tool has.
@@ -32,6 +32,7 @@ lanes() {
     lane_deb &
     lane_each go gosdk gofiles go &
     lane_each maven maven rootfs &
+    lane_each npm npm &
     wait
 }
 

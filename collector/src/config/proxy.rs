@@ -2,6 +2,7 @@
 //! is in `read`.
 
 mod gateway;
+pub mod login;
 mod read;
 mod tunnels;
 
@@ -64,6 +65,12 @@ pub struct Proxy {
     #[serde(default = "all")]
     #[schemars(range(min = 0.0, max = 1.0))]
     access_log_sample: f64,
+    /// Ways to log in, by name; a route says which with `login`.
+    #[serde(default)]
+    logins: BTreeMap<String, login::Login>,
+    /// Sessions at once; further ones are refused.
+    #[serde(default = "most_sessions")]
+    max_sessions: usize,
     /// Ingress objects of a cluster are obeyed too.
     #[serde(default)]
     kubernetes: Option<Kubernetes>,
@@ -74,6 +81,10 @@ pub struct Proxy {
 
 fn drain() -> Span {
     Span(Duration::from_secs(20))
+}
+
+fn most_sessions() -> usize {
+    100_000
 }
 
 fn all() -> f64 {
@@ -102,9 +113,13 @@ pub struct Tls {
     /// our own in `data_dir`; `comind-ops tls trust` says how to make browsers believe it.
     #[serde(default)]
     local_authority: bool,
-    /// PEM file with who signs clients' certificates; then all must show one.
+    /// PEM file with who signs clients' certificates; then all must show one, unless
+    /// `client_optional`.
     #[serde(default)]
     client_ca_file: Option<PathBuf>,
+    /// Who shows none is let in all the same; routes with a `certificate` login ask for one.
+    #[serde(default)]
+    client_optional: bool,
     /// Plain HTTP is answered with a redirect to HTTPS, whatever the route.
     #[serde(default)]
     redirect: bool,
@@ -170,6 +185,12 @@ pub struct Route {
     /// Only clients with these addresses.
     #[serde(default)]
     allow: Vec<String>,
+    /// One of `logins`: who is not logged in by it does not get to the upstream.
+    #[serde(default)]
+    login: Option<String>,
+    /// Who has one of these roles by that login may come; whoever is logged in where empty.
+    #[serde(default)]
+    roles: Vec<String>,
     /// Plain HTTP is answered with a redirect to HTTPS.
     #[serde(default)]
     https_only: bool,

@@ -115,7 +115,7 @@ pub async fn open(wish: Wish, stop: CancellationToken) -> Result<Session, StartE
         now.as_microsecond(),
     ))));
     let (show, board) = watch::channel(shown(&lines));
-    let (gate, known) = (proxy.gate(), proxy.pods());
+    let (gate, known) = (proxy.tunnels(), proxy.pods());
     let looking = Looking {
         wish,
         network: Err("not looked at yet".to_owned()),
@@ -310,6 +310,7 @@ fn told(wish: &Wish, lines: &[Line], page_at: SocketAddr) -> Ingress {
             sample: 1.0,
         },
         kubernetes: None,
+        logins: None,
         tunnels: Some(wish.cluster.clone()),
     }
 }
@@ -356,6 +357,7 @@ fn upstream(endpoints: Vec<Endpoint>, services: Vec<ServiceUpstream>) -> Upstrea
 
 fn route(host: &str, upstream: Upstream) -> Route {
     Route {
+        demand: None,
         name: host.into(),
         host: Host::Exact(host.to_owned()),
         path: Path::Prefix("/".to_owned()),

@@ -329,6 +329,7 @@ impl<'a> Reading<'a> {
             https_only,
             hsts: None,
             body_limit: one.annotations.body.flatten(),
+            demand: None,
             action,
         });
         Ok(())

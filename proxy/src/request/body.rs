@@ -11,8 +11,10 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::flight::{Flight, Told};
+use crate::login::told;
 use crate::upstream::pool::Lease;
 
 /// Why a body broke off.
@@ -24,6 +26,8 @@ pub enum Broken {
     Idle(Duration),
     /// It is larger than so many bytes.
     TooLarge(u64),
+    /// The session of who reads it has ended.
+    Ended,
 }
 
 impl fmt::Display for Broken {
@@ -32,6 +36,7 @@ impl fmt::Display for Broken {
             Self::Source(error) => write!(f, "its sender broke it off: {error}"),
             Self::Idle(limit) => write!(f, "nothing of it came for {limit:?}"),
             Self::TooLarge(limit) => write!(f, "it is larger than {limit} bytes"),
+            Self::Ended => f.write_str("the session has ended"),
         }
     }
 }
@@ -168,7 +173,10 @@ impl Streamed {
         Poll::Ready(frame.map(|frame| self.counted(frame?)))
     }
 
-    fn counted(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, Broken> {
+    fn counted(&mut self, mut frame: Frame<Bytes>) -> Result<Frame<Bytes>, Broken> {
+        if let Some(trailers) = frame.trailers_mut() {
+            told::strip(trailers);
+        }
         let Some(data) = frame.data_ref() else {
             return Ok(frame);
         };
@@ -198,6 +206,8 @@ enum Source {
         inner: Incoming,
         held: Option<Held>,
         patience: Patience,
+        /// The session of who reads it ends.
+        ends: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     },
 }
 
@@ -226,10 +236,15 @@ impl ReplyBody {
         idle: Duration,
         flight: Box<Flight>,
     ) -> Self {
+        let ends = flight.session.as_ref().map(|session| {
+            let child = session.end.child_token();
+            Box::pin(child.cancelled_owned())
+        });
         let source = Source::Upstream {
             inner,
             held,
             patience: Patience::new(idle),
+            ends,
         };
         let mut body = Self {
             source,
@@ -277,8 +292,19 @@ impl Body for ReplyBody {
                 .map(Frame::data)
                 .map(Ok),
             Source::Upstream {
-                inner, patience, ..
-            } => ready!(next(inner, patience, cx)),
+                inner,
+                patience,
+                ends,
+                ..
+            } => {
+                let over = ends
+                    .as_mut()
+                    .is_some_and(|ends| ends.as_mut().poll(cx).is_ready());
+                match over {
+                    true => Some(Err(Broken::Ended)),
+                    false => ready!(next(inner, patience, cx)),
+                }
+            }
         };
         if let Some(flight) = &mut this.flight {
             match &frame {

@@ -11,6 +11,7 @@ use http::{Method, Uri, Version};
 use super::body::Broken;
 use crate::serve::control::Pulse;
 use crate::serve::worker::Worker;
+use crate::session::table::Session;
 use crate::telemetry::log::Line;
 use crate::telemetry::meter::RouteMeter;
 
@@ -42,6 +43,7 @@ impl Told {
             Broken::Source(_) => "client_aborted",
             Broken::Idle(_) => "client_slow",
             Broken::TooLarge(_) => "body_too_large",
+            Broken::Ended => "session_ended",
         }));
     }
 
@@ -78,6 +80,8 @@ pub struct Asked {
 pub struct Flight {
     /// Whose.
     pub worker: Rc<Worker>,
+    /// Who asks, where that is known.
+    pub session: Option<Arc<Session>>,
     /// Its connection's signs of life.
     pub pulse: Arc<Pulse>,
     /// Its client.
@@ -110,6 +114,7 @@ impl Flight {
             Broken::Source(_) => "upstream_aborted",
             Broken::Idle(_) => "upstream_silent",
             Broken::TooLarge(_) => "too_large",
+            Broken::Ended => "session_ended",
         });
     }
 }
@@ -121,6 +126,9 @@ impl Drop for Flight {
         let fault = self.fault.or_else(|| self.told.fault());
         let fault = fault.or((!self.whole).then_some("client_aborted"));
         self.meter.ended(self.status, took, received, self.sent);
+        if let Some(session) = &self.session {
+            session.carried(received, self.sent);
+        }
         if let Some(endpoint) = &self.endpoint {
             endpoint.ends();
         }

@@ -89,12 +89,21 @@ pub async fn forward(
     let total = call.plan.timeouts.total.filter(|_| !call.class.is_stream());
     let asked = {
         let mut asking = std::pin::pin!(call.ask(head, body, &flight));
-        match total {
-            Some(limit) => {
-                let asked = tokio::time::timeout(limit, asking.as_mut()).await;
-                asked.unwrap_or(Err(Failure::Total(limit)))
+        let limited = async {
+            match total {
+                Some(limit) => {
+                    let asked = tokio::time::timeout(limit, asking.as_mut()).await;
+                    asked.unwrap_or(Err(Failure::Total(limit)))
+                }
+                None => asking.await,
             }
-            None => asking.await,
+        };
+        match &flight.session {
+            Some(session) => tokio::select! {
+                asked = limited => asked,
+                () = session.end.cancelled() => Err(Failure::SessionEnded),
+            },
+            None => limited.await,
         }
     };
     match asked {
@@ -395,6 +404,7 @@ impl Call<'_> {
             self.meter,
             ends,
             self.plan.timeouts.stream_idle,
+            flight.session.clone(),
         );
         hop::strip_response(response.headers_mut());
         self.change(response.headers_mut());
@@ -428,6 +438,7 @@ impl Call<'_> {
         }
         let who = match failure {
             Failure::Full | Failure::FullTimeout(_) | Failure::NoEndpoint(_) => Who::Proxy,
+            Failure::SessionEnded => Who::Client,
             _ => Who::Upstream,
         };
         Problem {

@@ -6,8 +6,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use comind_model::login::Demand;
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, HeaderValue, LOCATION,
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, HeaderValue, LOCATION, SET_COOKIE,
     STRICT_TRANSPORT_SECURITY, USER_AGENT,
 };
 use http::request::Parts;
@@ -22,6 +23,9 @@ use super::identity::{self, TRACEPARENT, Trace};
 use super::problem::{Problem, Who};
 use super::strict::{self, Refusal, split_port};
 use super::{hop, rewrite};
+use crate::login::door::{self, Guest, Turned};
+use crate::login::gate::Gate;
+use crate::login::{cookie, local, pages, told};
 use crate::route::compile::{Compiled, Doing, Plan};
 use crate::route::door::Found;
 use crate::route::table::merged;
@@ -46,6 +50,7 @@ pub async fn handle(
         worker: worker.clone(),
         pulse: conn.control.pulse.clone(),
         client,
+        session: None,
         meter: worker.shared.stray.clone(),
         began,
         status: 499,
@@ -105,6 +110,11 @@ impl Going<'_> {
                 .map_or("", |authority| authority.as_str()),
         };
         let path = merged(head.uri.path());
+        if let Some(gate) = &self.current.terms.gate
+            && let Some(page) = path.strip_prefix(local::PATHS)
+        {
+            return Box::pin(self.own_page(gate, page, host, head)).await;
+        }
         let table = &self.current.table;
         let route = match table.find(host, &path, &head.headers) {
             Some(route) => Some(route),
@@ -130,10 +140,20 @@ impl Going<'_> {
             let to = self.https(host, head);
             return self.redirect(head, StatusCode::PERMANENT_REDIRECT, &to);
         }
+        let guest = match &route.demand {
+            None => None,
+            Some(demand) => match Box::pin(self.admit(demand, &route.meter.name, host, head)).await
+            {
+                Ok(guest) => Some(guest),
+                Err(turned) => return self.turn_away(head, &turned),
+            },
+        };
+        self.flight.session = guest.as_ref().map(|guest| guest.session.clone());
         let secure = self.conn.identity.secure;
         let draw = |below| self.worker.random() as u64 % below;
+        let guarded = self.current.terms.gate.is_some();
         let mut reply = match route.doing.drawn(draw) {
-            Doing::Forward(plan) => self.pass_on(route, plan, head, body).await,
+            Doing::Forward(plan) => self.pass_on(route, plan, head, body, guest).await,
             Doing::Redirect { to, status } => {
                 let asked = head.uri.path_and_query().map_or("/", |path| path.as_str());
                 let to = to.replace("$path", asked);
@@ -150,6 +170,9 @@ impl Going<'_> {
             // All weights are 0.
             Doing::Split(..) => self.none_drawn(head, route),
         };
+        if guarded {
+            cookie::forbid(reply.headers_mut());
+        }
         if let Some(hsts) = &route.hsts
             && secure
         {
@@ -166,6 +189,91 @@ impl Going<'_> {
         self.fail(head, status, Who::Proxy, "no_backend", text)
     }
 
+    /// One of our own pages, below `/.comind/`.
+    async fn own_page(self, gate: &Arc<Gate>, page: &str, host: &str, head: &Parts) -> Reply {
+        if let Some(problem) = self.too_often() {
+            return self.problem(head, &problem);
+        }
+        // A login counts for the route that it leads to.
+        let wanted = pages::wanted(head.uri.query().unwrap_or_default());
+        let path = wanted.split('?').next().unwrap_or("/");
+        let route = self.current.table.find(host, path, &head.headers);
+        if route.is_some_and(|route| route.https_only) && !self.conn.identity.secure {
+            let to = self.https(host, head);
+            return self.redirect(head, StatusCode::PERMANENT_REDIRECT, &to);
+        }
+        let name = route.map_or(&self.worker.shared.stray.name, |route| &route.meter.name);
+        let turned = pages::answer(gate, page, &self.asked(name, host, head)).await;
+        self.turn_away(head, &turned)
+    }
+
+    async fn admit(
+        &self,
+        demand: &Demand,
+        route: &Arc<str>,
+        host: &str,
+        head: &Parts,
+    ) -> Result<Guest, Turned> {
+        match &self.current.terms.gate {
+            Some(gate) => door::admit(gate, demand, &self.asked(route, host, head)).await,
+            None => Err(Turned::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "no_login",
+                "the route asks for a login, and there is none",
+            )),
+        }
+    }
+
+    fn asked<'a>(&'a self, route: &'a Arc<str>, host: &'a str, head: &'a Parts) -> door::Asked<'a> {
+        let identity = &self.conn.identity;
+        door::Asked {
+            headers: &head.headers,
+            method: &head.method,
+            target: head.uri.path_and_query().map_or("/", |path| path.as_str()),
+            host,
+            secure: identity.is_secure(&head.headers),
+            client: self.flight.client,
+            route,
+            certificate: self.conn.shown.get(),
+        }
+    }
+
+    /// Answers in place of what was asked for.
+    fn turn_away(self, head: &Parts, turned: &Turned) -> Reply {
+        let status = turned.status;
+        let mut reply = match status.is_client_error() || status.is_server_error() {
+            true => {
+                let who = match status.is_client_error() {
+                    true => Who::Client,
+                    false => Who::Proxy,
+                };
+                self.fail(head, status, who, turned.what, turned.text.clone())
+            }
+            false => self.say(head, status, &turned.text),
+        };
+        for (name, value) in &turned.headers {
+            match *name == SET_COOKIE {
+                true => drop(reply.headers_mut().append(name, value.clone())),
+                false => drop(reply.headers_mut().insert(name, value.clone())),
+            }
+        }
+        reply
+    }
+
+    fn too_often(&self) -> Option<Problem> {
+        let client = self.flight.client;
+        let rate = self.current.terms.rate.as_ref()?;
+        if rate.allows(client) {
+            return None;
+        }
+        let text = format!("{client} asks too often");
+        let status = StatusCode::TOO_MANY_REQUESTS;
+        Some(Problem {
+            retry_after: Some(1),
+            ..problem(status, Who::Client, "too_many_requests", text)
+        })
+    }
+
     /// What the client may not.
     fn forbid(&self, route: &Compiled, head: &Parts) -> Option<Problem> {
         let client: IpAddr = self.flight.client;
@@ -178,20 +286,8 @@ impl Going<'_> {
                 text,
             ));
         }
-        if let Some(rate) = &self.current.terms.rate
-            && !rate.allows(client)
-        {
-            let text = format!("{client} asks too often");
-            let problem = problem(
-                StatusCode::TOO_MANY_REQUESTS,
-                Who::Client,
-                "too_many_requests",
-                text,
-            );
-            return Some(Problem {
-                retry_after: Some(1),
-                ..problem
-            });
+        if let Some(problem) = self.too_often() {
+            return Some(problem);
         }
         let limit = self.body_limit(route)?;
         let length = head
@@ -224,6 +320,7 @@ impl Going<'_> {
         plan: &Plan,
         head: &mut Parts,
         body: Incoming,
+        guest: Option<Guest>,
     ) -> Reply {
         let upgrade = head.extensions.remove::<hyper::upgrade::OnUpgrade>();
         let wish = match hop::strip_request(&mut head.headers) {
@@ -250,6 +347,12 @@ impl Going<'_> {
             .conn
             .identity
             .write(&mut head.headers, host.as_ref(), trace);
+        // Who asks is said by us or by nobody.
+        told::strip(&mut head.headers);
+        cookie::strip(&mut head.headers);
+        if let Some(guest) = guest {
+            guest.tell(&mut head.headers);
+        }
         self.flight.trace = Some(trace);
         let class = Class::of_request(&head.headers, wish.is_some());
         let body = match http_body::Body::is_end_stream(&body) {

@@ -107,6 +107,15 @@ impl Identity {
         nearest_stranger(headers, trusted).unwrap_or(peer)
     }
 
+    /// TLS is spoken up to us, or up to a peer that is trusted.
+    pub fn is_secure(&self, headers: &HeaderMap) -> bool {
+        let told = self.trusted.then(|| headers.get(FORWARDED_PROTO)).flatten();
+        match told {
+            Some(told) => told == "https",
+            None => self.secure,
+        }
+    }
+
     /// Writes all of it on a request. `host` is the one that the client asked for.
     pub fn write(
         &self,

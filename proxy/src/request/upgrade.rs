@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use crate::serve::connection::Conn;
 use crate::serve::worker::Worker;
+use crate::session::table::Session;
 use crate::telemetry::meter::RouteMeter;
 
 /// In bytes, for each direction: a page and a bit, since thousands may be open at once.
@@ -34,16 +35,21 @@ pub fn carry(
     meter: &Arc<RouteMeter>,
     ends: Ends,
     idle: Duration,
+    session: Option<Arc<Session>>,
 ) {
     let open = worker.tunnel(conn.clone());
     let meter = meter.clone();
     tokio::task::spawn_local(async move {
         meter.tunnel_opens();
-        let counts = Counts::default();
+        let counts = Counts {
+            session,
+            ..Counts::default()
+        };
         let carried = tokio::select! {
             carried = both(ends, &counts) => carried,
             () = silence(&counts, idle) => Err(io::ErrorKind::TimedOut.into()),
             () = open.told_to_end() => Ok(()),
+            () = counts.session_ends() => Ok(()),
         };
         meter.tunnel_closes(counts.up.get(), counts.down.get());
         if let Err(error) = carried {
@@ -60,6 +66,32 @@ pub fn carry(
 struct Counts {
     up: Cell<u64>,
     down: Cell<u64>,
+    session: Option<Arc<Session>>,
+}
+
+impl Counts {
+    async fn session_ends(&self) {
+        match &self.session {
+            Some(session) => session.end.cancelled().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    fn up(&self, length: u64) {
+        self.up.set(self.up.get() + length);
+        if let Some(session) = &self.session {
+            // What comes from the client is a sign of life; what is sent to it is none.
+            session.hears();
+            session.carried(length, 0);
+        }
+    }
+
+    fn down(&self, length: u64) {
+        self.down.set(self.down.get() + length);
+        if let Some(session) = &self.session {
+            session.carried(0, length);
+        }
+    }
 }
 
 /// Ends once nothing has moved for `limit`, and at most twice that.
@@ -78,13 +110,15 @@ async fn both(ends: Ends, counts: &Counts) -> io::Result<()> {
     let (mut from_client, mut to_client) = tokio::io::split(upgraded(ends.client).await?);
     let (mut from_upstream, mut to_upstream) = tokio::io::split(upgraded(ends.upstream).await?);
     let carried = tokio::try_join!(
-        pipe(&mut from_client, &mut to_upstream, &counts.up),
-        pipe(&mut from_upstream, &mut to_client, &counts.down),
+        pipe(&mut from_client, &mut to_upstream, |length| counts
+            .up(length)),
+        pipe(&mut from_upstream, &mut to_client, |length| counts
+            .down(length)),
     );
     carried.map(drop)
 }
 
-async fn pipe<R, W>(from: &mut R, to: &mut W, count: &Cell<u64>) -> io::Result<()>
+async fn pipe<R, W>(from: &mut R, to: &mut W, count: impl Fn(u64)) -> io::Result<()>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
@@ -97,6 +131,6 @@ where
         }
         to.write_all(&buffer[..length]).await?;
         to.flush().await?;
-        count.set(count.get() + length as u64);
+        count(length as u64);
     }
 }

@@ -9,6 +9,7 @@ use comind_model::gateway::{Elsewhere, Listener};
 use comind_model::ingress::{
     Action, Cidr, Forward, Host, Path, Protocol, Rewrite, Route, Timeouts, Upstream, UpstreamTls,
 };
+use comind_model::login::Demand;
 use http::{HeaderName, HeaderValue, StatusCode};
 use regex::Regex;
 
@@ -40,6 +41,8 @@ pub struct Compiled {
     pub hsts: Option<HeaderValue>,
     /// The largest body of a request in bytes.
     pub body_limit: Option<u64>,
+    /// Who may ask.
+    pub demand: Option<Demand>,
     /// What becomes of the request.
     pub doing: Doing,
     /// Where it is counted.
@@ -250,6 +253,7 @@ impl Compiler {
                 None => None,
             },
             body_limit: route.body_limit,
+            demand: route.demand.clone(),
             doing: self.doing(&route.name, &route.action)?,
             meter,
         })

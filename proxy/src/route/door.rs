@@ -195,6 +195,7 @@ mod tests {
             method: None,
             query: Vec::new(),
             route: Route {
+                demand: None,
                 name: name.into(),
                 host: Host::Any,
                 path,

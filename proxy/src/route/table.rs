@@ -154,6 +154,7 @@ mod tests {
             https_only: false,
             hsts: None,
             body_limit: None,
+            demand: None,
             action: Action::Respond {
                 status: 200,
                 body: name.into(),

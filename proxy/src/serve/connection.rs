@@ -7,6 +7,7 @@ use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -25,9 +26,11 @@ use super::gather::Gather;
 use super::preface::{self, Claim};
 use super::wire::{Cradle, Wire};
 use super::worker::{Current, Local, Worker};
+use crate::login::door::Shown;
 use crate::request::handle::handle;
 use crate::request::identity::Identity;
 use crate::route::door::Way;
+use crate::tls::certificates;
 
 /// A silent HTTP/2 client is asked whether it still lives so often, and has so long to answer.
 const PING: Duration = Duration::from_secs(30);
@@ -51,6 +54,8 @@ pub struct Conn {
     pub open: Open,
     /// The name that TLS was begun for.
     pub name: OnceCell<Box<str>>,
+    /// The certificate that the client has shown.
+    pub shown: OnceCell<Arc<Shown>>,
 }
 
 impl Conn {
@@ -94,6 +99,7 @@ pub async fn serve(
         control: control.clone(),
         open,
         name: OnceCell::new(),
+        shown: OnceCell::new(),
     });
     if secure {
         // Apart, so that connections without TLS do not have room for one.
@@ -159,13 +165,18 @@ async fn secured(
             );
         }
     };
-    let session = stream.get_ref().1;
-    let http2 = session.alpn_protocol() == Some(b"h2");
+    let shaken = stream.get_ref().1;
+    let http2 = shaken.alpn_protocol() == Some(b"h2");
     // Only Gateways ask for it, and a connection without costs nothing.
     if !current.tls_at.is_empty()
-        && let Some(name) = session.server_name()
+        && let Some(name) = shaken.server_name()
     {
         let _ = conn.name.set(name.into());
+    }
+    let certificate = shaken.peer_certificates().and_then(<[_]>::first);
+    if let Some(shown) = certificate.and_then(|it| certificates::shown(it)) {
+        // Nothing was set before.
+        let _ = conn.shown.set(Arc::new(shown));
     }
     speak(worker, conn, stream, Bytes::new(), http2, current).await;
 }

@@ -19,13 +19,14 @@ use tokio::sync::Notify;
 use super::clients::{Connections, Rate};
 use super::connection::Conn;
 use super::control::{Control, Order, Phase};
+use crate::login::gate::Gate;
 use crate::route::door::{self, Place};
 use crate::route::table::Table;
 use crate::run::Clock;
 use crate::telemetry::log::{Line, Log};
 use crate::telemetry::meter::{ProxyMeter, RouteMeter};
 use crate::telemetry::trace;
-use crate::tunnel::gate::Gate;
+use crate::tunnel::gate::Gate as TunnelGate;
 use crate::upstream::pool::{Bounds, Pool};
 
 /// How often a worker looks after its connections.
@@ -86,6 +87,8 @@ pub struct Terms {
     pub log: Option<Log>,
     /// The share of good requests that is logged.
     pub sample: f64,
+    /// Who may pass, where there are logins.
+    pub gate: Option<Arc<Gate>>,
 }
 
 /// What workers share.
@@ -106,7 +109,7 @@ pub struct Shared {
     /// Where requests are told as spans.
     pub tracer: Option<Tracer>,
     /// Where tunnels come from.
-    pub gate: Arc<Gate>,
+    pub tunnels: Arc<TunnelGate>,
 }
 
 /// Makes spans.
@@ -156,7 +159,7 @@ impl Worker {
             connections: limits.upstream_connections,
             pending: limits.pending,
         };
-        let pool = Pool::new(bounds, shared.gate.clone());
+        let pool = Pool::new(bounds, shared.tunnels.clone());
         Rc::new(Self {
             shared,
             pool,
@@ -262,6 +265,9 @@ impl Worker {
         self.pool.tidy();
         if let Some(rate) = &current.terms.rate {
             rate.tidy();
+        }
+        if let Some(gate) = &current.terms.gate {
+            gate.tidy();
         }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
@@ -13,6 +13,7 @@ use prometheus_client::registry::Unit;
 
 use super::meter::{BUCKETS, ProxyMeter, Reading, RouteMeter};
 use crate::endpoint::Endpoint;
+use crate::session::table::Sessions;
 
 /// What is exported.
 #[derive(Debug, Default)]
@@ -32,6 +33,8 @@ pub struct ProxyCollector {
     pub exported: Arc<ArcSwap<Exported>>,
     /// Gives the proxy's time in milliseconds.
     pub clock: crate::run::Clock,
+    /// Sessions, once there are logins.
+    pub guards: Arc<ArcSwapOption<Sessions>>,
 }
 
 type Encoded = Result<(), std::fmt::Error>;
@@ -56,7 +59,46 @@ impl Collector for ProxyCollector {
         }
         bytes(&mut encoder, &readings)?;
         errors(&mut encoder, &readings)?;
+        if let Some(sessions) = &*self.guards.load() {
+            sessions.encode(&mut encoder)?;
+        }
         self.endpoints(&mut encoder, &exported)
+    }
+}
+
+impl Sessions {
+    fn encode(&self, encoder: &mut DescriptorEncoder<'_>) -> Encoded {
+        let name = "comind_proxy_sessions";
+        let metric =
+            encoder.encode_descriptor(name, "Sessions that last", None, MetricType::Gauge)?;
+        ConstGauge::new(self.open() as i64).encode(metric)?;
+        let counters = [
+            (
+                "comind_proxy_sessions_begun",
+                "Sessions that have begun",
+                self.counts.began.load(Relaxed),
+            ),
+            (
+                "comind_proxy_sessions_ended",
+                "Sessions that have ended, whatever the reason",
+                self.counts.ended.load(Relaxed),
+            ),
+            (
+                "comind_proxy_logins_refused",
+                "Requests that a login did not let in",
+                self.counts.refused.load(Relaxed),
+            ),
+            (
+                "comind_proxy_audit_lost",
+                "Entries of the audit log that could not be written",
+                self.lost(),
+            ),
+        ];
+        for (name, help, count) in counters {
+            let metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            ConstCounter::new(count).encode(metric)?;
+        }
+        Ok(())
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::login::door::Shown;
 use comind_model::gateway::Listener;
 use comind_model::ingress::{Certificate, Tls};
 use rustls::ServerConfig;
@@ -175,8 +176,12 @@ fn configure(
     let builder = match &tls.client_authorities {
         Some(pem) => {
             let roots = Arc::new(roots::of_pem(pem, "the clients' authority")?);
-            let verifier =
-                WebPkiClientVerifier::builder_with_provider(roots, provider.clone()).build();
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider.clone());
+            let verifier = match tls.client_optional {
+                true => verifier.allow_unauthenticated(),
+                false => verifier,
+            };
+            let verifier = verifier.build();
             builder.with_client_cert_verifier(verifier.map_err(|error| error.to_string())?)
         }
         None => builder.with_no_client_auth(),
@@ -261,6 +266,28 @@ fn load(certificate: &Certificate, provider: &CryptoProvider) -> Result<Loaded, 
         key: Arc::new(key),
         names,
         expiry,
+    })
+}
+
+/// Whose certificate a client has shown; nothing where it names nobody.
+pub fn shown(certificate: &CertificateDer<'_>) -> Option<Shown> {
+    let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    let name = parsed.subject().iter_common_name().next()?.as_str().ok()?;
+    let others = parsed.subject_alternative_name().ok().flatten();
+    let email = others.and_then(|others| {
+        let names = others.value.general_names.iter();
+        names.into_iter().find_map(|name| match name {
+            GeneralName::RFC822Name(mail) => Some(Arc::from(*mail)),
+            _ => None,
+        })
+    });
+    let mut hash = [0; 32];
+    let digest = ::ring::digest::digest(&::ring::digest::SHA256, certificate);
+    hash.copy_from_slice(digest.as_ref());
+    Some(Shown {
+        name: name.into(),
+        email,
+        hash,
     })
 }
 

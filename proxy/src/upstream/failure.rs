@@ -40,6 +40,8 @@ pub enum Failure {
     Protocol(String),
     /// It did not take the upgrade in a form that can be passed on.
     Upgrade(String),
+    /// The session of who asks has ended meanwhile.
+    SessionEnded,
 }
 
 impl Failure {
@@ -60,6 +62,7 @@ impl Failure {
             Self::Total(_) => "total_timeout",
             Self::Protocol(_) => "protocol",
             Self::Upgrade(_) => "upgrade",
+            Self::SessionEnded => "session_ended",
         }
     }
 
@@ -72,6 +75,7 @@ impl Failure {
             Self::ConnectTimeout(_) | Self::FirstByte(_) | Self::Total(_) => {
                 StatusCode::GATEWAY_TIMEOUT
             }
+            Self::SessionEnded => StatusCode::UNAUTHORIZED,
             _ => StatusCode::BAD_GATEWAY,
         }
     }
@@ -105,7 +109,11 @@ impl Failure {
         }
         !matches!(
             self,
-            Self::NoEndpoint(_) | Self::Full | Self::FullTimeout(_) | Self::Upgrade(_)
+            Self::NoEndpoint(_)
+                | Self::Full
+                | Self::FullTimeout(_)
+                | Self::Upgrade(_)
+                | Self::SessionEnded
         )
     }
 
@@ -148,6 +156,7 @@ impl fmt::Display for Failure {
             Self::FirstByte(limit) => write!(f, "it did not begin to answer within {limit:?}"),
             Self::Total(limit) => write!(f, "it did not answer within {limit:?}"),
             Self::Protocol(error) => write!(f, "it does not speak HTTP as agreed: {error}"),
+            Self::SessionEnded => f.write_str("your session has ended; log in again"),
             Self::Upgrade(error) => write!(f, "the upgrade failed: {error}"),
         }
     }

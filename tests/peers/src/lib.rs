@@ -15,6 +15,7 @@ pub mod kube;
 pub mod minio;
 pub mod nginx;
 pub mod node;
+pub mod oidc;
 pub mod peer;
 pub mod port;
 pub mod postgres;

@@ -9,6 +9,7 @@ pub mod groups;
 pub mod image;
 pub mod images;
 pub mod leftovers;
+mod load_balancer;
 pub mod network;
 pub mod place;
 pub mod stale;

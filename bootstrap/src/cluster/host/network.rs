@@ -12,7 +12,7 @@ use crate::cluster::host::place::Place;
 use crate::plan::step::Change;
 
 /// In the cluster's namespace the cable's end is called so.
-const INSIDE: &str = "eth0";
+pub(super) const INSIDE: &str = "eth0";
 /// Told apart from other people's rules by this.
 const COMMENT: &str = "comind-ops";
 

@@ -16,6 +16,7 @@ use crate::cluster::host::configs;
 use crate::cluster::host::groups;
 use crate::cluster::host::image::Recipe;
 use crate::cluster::host::images::Images;
+use crate::cluster::host::load_balancer;
 use crate::cluster::host::network;
 use crate::cluster::host::place::Place;
 use crate::cluster::host::stale;
@@ -42,6 +43,9 @@ pub fn all(known: &Arc<Known>) -> Result<Vec<Box<dyn Planned>>> {
     let coredns = alone(programs, "/bin/coredns")?;
     let local_path = alone(programs, "/bin/local-path-provisioner")?;
     let metrics_server = alone(programs, "/bin/metrics-server")?;
+    let controller = alone(programs, "/bin/metallb-controller")?;
+    let speaker = alone(programs, "/bin/metallb-speaker")?;
+    let (controller_image, speaker_image) = (controller.reference()?, speaker.reference()?);
     let (sandbox_image, dns_image, volumes_image, metrics_image) = (
         sandbox.reference()?,
         coredns.reference()?,
@@ -84,6 +88,14 @@ pub fn all(known: &Arc<Known>) -> Result<Vec<Box<dyn Planned>>> {
         );
     let metrics =
         include_str!("../../../manifests/metrics-server.yaml").replace("@IMAGE@", &metrics_image);
+    let [load_balancer, addresses] = load_balancer::steps(
+        known.place.env,
+        &known.place.kubeconfig(),
+        &load_balancer::Images {
+            controller: &controller_image,
+            speaker: &speaker_image,
+        },
+    )?;
     Ok(vec![
         Box::new(Network(known.clone())),
         Box::new(Certificates(known.clone())),
@@ -98,6 +110,8 @@ pub fn all(known: &Arc<Known>) -> Result<Vec<Box<dyn Planned>>> {
                 (dns_image, coredns),
                 (volumes_image, local_path),
                 (metrics_image, metrics_server),
+                (controller_image, controller),
+                (speaker_image, speaker),
             ],
         }),
         process(Component::ApiServer, &["etcd", "kubeconfig"]),
@@ -108,6 +122,8 @@ pub fn all(known: &Arc<Known>) -> Result<Vec<Box<dyn Planned>>> {
         addon("dns", &dns, "coredns")?,
         addon("volumes", &volumes, "local-path-provisioner")?,
         addon("metrics", &metrics, "metrics-server")?,
+        load_balancer,
+        addresses,
     ])
 }
 

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use comind_model::ingress::{
     self, AccessLog, Action, Certificate, Cidr, Forward, Host, Ingress, Protocol,
 };
+use comind_model::login::Logins;
 
-use super::{Files, LogForm, PathType, Proxy, Rewrite, Route, Tls, Upstreams, gateway, mib};
+use super::{Files, LogForm, PathType, Proxy, Rewrite, Route, Tls, Upstreams, gateway, login, mib};
 use crate::config::access::contents;
 use crate::config::files;
 use crate::config::node::{Node, NodeError};
@@ -51,7 +52,10 @@ pub(in crate::config) fn read(
             .map_err(|problem| at("tls").error(problem))?,
         None => ingress::Tls::default(),
     };
-    let routes = section.routes(at("routes"))?;
+    let certificates = made.client_authorities.is_some();
+    let (most, at_logins) = (section.max_sessions, at("logins"));
+    let logins = login::read(&section.logins, most, data_dir, at_logins, certificates)?;
+    let routes = section.routes(at("routes"), logins.as_ref(), warnings)?;
     let of_cluster = section.kubernetes.as_ref();
     let gateway = of_cluster.and_then(|it| it.gateway.as_ref());
     let more = gateway.map(|it| it.listen.clone()).unwrap_or_default();
@@ -97,6 +101,7 @@ pub(in crate::config) fn read(
             status: it.status,
             gateway,
         }),
+        logins,
     })
 }
 
@@ -125,6 +130,7 @@ impl Tls {
                 .map(certificate)
                 .collect::<Result<_, _>>()?,
             client_authorities: authorities.transpose()?.map(Arc::from),
+            client_optional: self.client_optional,
             own_authority: self.local_authority.then(|| data_dir.join(AUTHORITY)),
         })
     }
@@ -135,22 +141,34 @@ fn ranges(texts: &[String]) -> Result<Vec<Cidr>, String> {
 }
 
 impl Proxy {
-    fn routes(&self, node: &Node) -> Result<Vec<ingress::Route>, NodeError> {
+    fn routes(
+        &self,
+        node: &Node,
+        logins: Option<&Logins>,
+        warnings: &mut Vec<String>,
+    ) -> Result<Vec<ingress::Route>, NodeError> {
         let mut names = BTreeSet::new();
         let mut routes = Vec::new();
         for (number, route) in self.routes.iter().enumerate() {
             let at = node.item(number).unwrap_or(node);
-            let made = self.route(route).map_err(|problem| at.error(problem))?;
+            let made = self
+                .route(route, logins)
+                .map_err(|problem| at.error(problem))?;
             if !names.insert(made.name.clone()) {
                 let problem = format!("there are two routes `{}`; give one a `name`", made.name);
                 return Err(at.error(problem));
+            }
+            let open = self.listen.is_some_and(|listen| !listen.ip().is_loopback());
+            if made.demand.is_some() && open && !made.https_only {
+                let text = "a login without TLS shows passwords and cookies to whoever is between; set `https_only`";
+                warnings.push(at.error(text).to_string());
             }
             routes.push(made);
         }
         Ok(routes)
     }
 
-    fn route(&self, route: &Route) -> Result<ingress::Route, String> {
+    fn route(&self, route: &Route, logins: Option<&Logins>) -> Result<ingress::Route, String> {
         if !matches!(route.path_type, PathType::Regex) && !route.path.starts_with('/') {
             return Err(format!("`{}` is no path; it begins with `/`", route.path));
         }
@@ -175,6 +193,7 @@ impl Proxy {
             https_only: route.https_only || tls.is_some_and(|tls| tls.redirect),
             hsts: tls.and_then(|tls| tls.hsts).map(|age| age.0),
             body_limit: route.max_body_mib.map(mib),
+            demand: login::demand(route, logins)?,
             action: self.action(route)?,
         })
     }

@@ -234,6 +234,36 @@ const MISTAKES: &[Mistake] = &[
         says: &[],
     },
     Mistake {
+        config: "proxy:\n  listen: 127.0.0.1:1\n  routes:\n    - { host: a, upstream: \"http://h:1\", login: staff }\n",
+        begins: "c.yaml:4:7: `proxy`: there is no login `staff`; `proxy.logins` has none",
+        says: &[],
+    },
+    Mistake {
+        config: "proxy:\n  listen: 127.0.0.1:1\n  logins:\n    s: { oidc: { issuer: \"https://id.test\", client_id: a, roles: { admin: [x] } } }\n  routes:\n    - { host: a, upstream: \"http://h:1\", login: s, roles: [owner] }\n",
+        begins: "c.yaml:6:7: `proxy`: nobody can have the role `owner`: the login `s` gives admin",
+        says: &[],
+    },
+    Mistake {
+        config: "proxy:\n  listen: 127.0.0.1:1\n  logins:\n    staff: { oidc: { issuer: \"http://id.example.org\", client_id: a } }\n",
+        begins: "c.yaml:4:20: `proxy`: `issuer` begins with https://",
+        says: &[],
+    },
+    Mistake {
+        config: "proxy:\n  listen: 127.0.0.1:1\n  logins:\n    staff: { ttl: 1h }\n",
+        begins: "c.yaml:4:12: `proxy`: a login has one of `oidc`, `basic`, `bearer` and `certificate`",
+        says: &[],
+    },
+    Mistake {
+        config: "proxy:\n  listen: 127.0.0.1:1\n  logins:\n    s: { basic: { users: { ada: { hash: fathom } } } }\n",
+        begins: "c.yaml:4:33: `proxy`: the `hash` of `ada` is no hash of bcrypt or argon2",
+        says: &["hash-password"],
+    },
+    Mistake {
+        config: "proxy:\n  listen: 127.0.0.1:1\n  logins:\n    s: { certificate: { subjects: { a: {} } } }\n",
+        begins: "c.yaml:4:8: `proxy`: `certificate` needs `proxy.tls.client_ca_file`",
+        says: &[],
+    },
+    Mistake {
         config: "notify: { webhooks: [nonsense] }\n",
         begins: "c.yaml:1:22: `webhooks`: not a URL",
         says: &[],

@@ -168,6 +168,7 @@ fn entry(name: &str, one: &Match, action: &Action) -> Result<Entry, String> {
         method,
         query: exact(&one.query_params, str::to_owned)?,
         route: Route {
+            demand: None,
             name: name.into(),
             host: Host::Any,
             path,

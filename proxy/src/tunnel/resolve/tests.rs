@@ -82,6 +82,7 @@ fn route(services: &[(&str, u32)]) -> Route {
         tier: 2,
     };
     Route {
+        demand: None,
         name: "a".into(),
         host: Host::Any,
         path: Path::Prefix("/".to_owned()),

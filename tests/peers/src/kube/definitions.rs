@@ -75,6 +75,24 @@ impl KubeApi {
         .await
     }
 
+    /// Makes the load balancer's definitions known, as bootstrap has them.
+    pub async fn define_metallb(&self) -> Result<()> {
+        let text = include_str!("../../../../bootstrap/manifests/metallb.yaml");
+        let is_definition = |one: &&str| one.contains("kind: CustomResourceDefinition");
+        for one in text.split("\n---\n").filter(is_definition) {
+            self.send(Method::POST, PATH, "application/yaml", one)
+                .await?;
+        }
+        for plural in ["ipaddresspools", "l2advertisements"] {
+            let path = format!("/apis/metallb.io/v1beta1/{plural}");
+            wait_for(&format!("{plural} to be served"), SERVED, async || {
+                self.request(Method::GET, &path, "").await.map(drop)
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
     /// Makes Argo CD's definitions unknown again.
     pub async fn undefine_argocd(&self) -> Result<()> {
         for plural in ["applications", "applicationsets", "appprojects"] {

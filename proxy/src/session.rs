@@ -1,0 +1,6 @@
+//! Sessions: who is logged in, for how long, and the streams that end with them.
+
+pub mod admin;
+pub mod client;
+pub mod rules;
+pub mod table;
