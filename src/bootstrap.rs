@@ -6,10 +6,10 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 use comind_bootstrap::bundle::GROUPS;
-use comind_bootstrap::cluster::host::cluster::HostCluster;
 use comind_bootstrap::cluster::host::place::Place;
+use comind_bootstrap::cluster::session::Session as Cluster;
 use comind_bootstrap::event::{Level, now, say};
-use comind_bootstrap::plan::step::graph;
+use comind_bootstrap::plan::step::graph_with;
 use comind_bootstrap::platform::source::{Login, Source};
 use comind_bootstrap::platform::{hosts, plan, watching};
 use comind_bootstrap::secret::Secret;
@@ -18,8 +18,9 @@ use comind_bootstrap::watch::table;
 use serde_json::json;
 
 use crate::bundle;
-use crate::cluster::known;
+use crate::cluster::tell_kind;
 use crate::diagnose;
+use crate::kind::KindArgs;
 use crate::output::Output;
 use crate::place::{EnvArgs, HomeArgs, ServiceArgs};
 use crate::planned::{self, Ended, Wishes};
@@ -36,6 +37,8 @@ pub(crate) struct Bootstrap {
     /// Bring what this machine lacks out of this bundle first: no network is needed
     #[arg(long, value_name = "BUNDLE")]
     offline: Option<PathBuf>,
+    #[command(flatten)]
+    kind: KindArgs,
     #[command(flatten)]
     wishes: Wishes,
     #[command(flatten)]
@@ -93,18 +96,21 @@ impl Bootstrap {
             );
         }
         bundle::offline(self.offline.as_deref(), GROUPS, self.wishes.plan, out).await?;
-        let known = Arc::new(known(self.env.env, home, !self.wishes.no_kubeconfig)?);
-        let cluster = HostCluster {
-            known: known.clone(),
-        };
+        let with_users = !self.wishes.no_kubeconfig;
+        let request = self.kind.request(self.env.env, home, with_users)?;
+        let found = Cluster::open(request).await?;
+        let cluster = &*found.cluster;
+        let known = cluster.known();
+        tell_kind(&found, out);
         if let Some(lack) = cluster.lacks().await {
             bail!("{lack}");
         }
         let request = self.services.request(home)?;
         let session = Arc::new(Session::open(request.clone()).await?);
         let source = self.repository.source(&known.place)?;
-        let steps = plan::steps(&known, &session, &source, std::env::current_exe()?)?;
-        let graph = graph(&steps)?.part(&self.wishes.part())?;
+        let steps = plan::steps(cluster, &session, &source, std::env::current_exe()?)?;
+        let graph = graph_with(&steps, |need| cluster.step_of(need))?;
+        let graph = graph.part(&self.wishes.part())?;
         if self.wishes.plan {
             return planned::show(&graph, &steps, out).await;
         }
@@ -115,13 +121,9 @@ impl Bootstrap {
             Level::Note,
             format!("services by {kind}, because {because}"),
         );
-        say(
-            out,
-            Level::Note,
-            "cluster by host: Kubernetes' own programs as processes",
-        );
         session.record()?;
-        let journal = plan::journal(&known);
+        found.begin()?;
+        let journal = plan::journal(known);
         let carried = planned::carry_out(&graph, &steps, &journal, "platform", out).await;
         let outcome = match carried {
             Ok(outcome) => outcome,
@@ -130,11 +132,12 @@ impl Bootstrap {
                 return Err(error);
             }
         };
+        found.record()?;
         show(&session, out).await?;
         if graph.sorted().contains(&"watching") {
             show_platform(&known.place, &source, out).await?;
         }
-        planned::tell(&known.place, &outcome, out)?;
+        planned::tell(known, &outcome, out)?;
         Ok(Ended::Well)
     }
 }

@@ -1,24 +1,22 @@
 //! `comind-ops cluster …`.
 
-use std::path::PathBuf;
-use std::sync::Arc;
-
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use clap::{Args, Subcommand};
 use comind_bootstrap::cluster::env::Env;
-use comind_bootstrap::cluster::host::cluster::HostCluster;
-use comind_bootstrap::cluster::host::place::Place;
-use comind_bootstrap::cluster::host::steps::Known;
-use comind_bootstrap::cluster::kubeconfig;
+use comind_bootstrap::cluster::host::table;
+use comind_bootstrap::cluster::kind::{Cluster as Any, Kind};
+use comind_bootstrap::cluster::known::Known;
+use comind_bootstrap::cluster::session::Session;
 use comind_bootstrap::event::{Level, now, say};
-use comind_bootstrap::programs::Programs;
+use comind_bootstrap::plan::step::graph;
+use comind_bootstrap::store;
 use serde_json::json;
 
+use crate::kind::KindArgs;
 use crate::output::Output;
 use crate::place::{EnvArgs, HomeArgs};
 use crate::planned::{self, Ended, Wishes};
 use crate::services::take_lock;
-use crate::supervise::launcher;
 
 /// The arguments.
 #[derive(Args, Debug)]
@@ -27,6 +25,8 @@ pub(crate) struct Cluster {
     what: What,
     #[command(flatten)]
     env: EnvArgs,
+    #[command(flatten)]
+    kind: KindArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -37,9 +37,9 @@ enum What {
     Start(Wishes),
     /// Stop it; what it keeps stays
     Stop,
-    /// Remove it with all that it keeps, after asking
+    /// Remove it with all that it keeps, after asking; one that was there already is only forgotten
     Delete,
-    /// How its programs stand; exit 1 unless all run
+    /// How its programs or nodes stand; exit 1 unless all run
     Status,
     /// Print its kubeconfig
     Kubeconfig,
@@ -48,20 +48,23 @@ enum What {
 impl Cluster {
     /// Does what is asked.
     pub(crate) async fn run(self, home: &HomeArgs, out: &Output) -> Result<Ended> {
-        let wishes = match &self.what {
+        let with_users = match &self.what {
             What::Create(wishes) | What::Start(wishes) => !wishes.no_kubeconfig,
             _ => false,
         };
-        let cluster = HostCluster {
-            known: Arc::new(known(self.env.env, home, wishes)?),
+        let request = self.kind.request(self.env.env, home, with_users)?;
+        let session = match &self.what {
+            What::Create(_) | What::Start(_) => Session::open(request).await?,
+            _ => Session::open_as_is(request)?,
         };
+        let cluster = &*session.cluster;
         match self.what {
-            What::Create(wishes) | What::Start(wishes) => create(&cluster, &wishes, out).await,
-            What::Stop => stop(&cluster, out).await,
-            What::Delete => delete(&cluster, out).await,
-            What::Status => status(&cluster, out),
+            What::Create(wishes) | What::Start(wishes) => create(&session, &wishes, out).await,
+            What::Stop => stop(cluster, out).await,
+            What::Delete => delete(&session, out).await,
+            What::Status => status(cluster, out).await,
             What::Kubeconfig => {
-                let text = cluster.kubeconfig()?;
+                let text = kubeconfig(cluster.known())?;
                 out.answer(&text, &serde_json::from_str(&text)?)?;
                 Ok(Ended::Well)
             }
@@ -69,76 +72,97 @@ impl Cluster {
     }
 }
 
-/// What the steps of an environment's cluster know.
+/// What the steps of an environment's cluster know, as it was made.
 pub(crate) fn known(env: Env, home: &HomeArgs, with_users: bool) -> Result<Known> {
-    Ok(Known {
-        place: Place {
-            env,
-            home: home.home()?,
-        },
-        programs: Programs::from_env(),
-        launcher: launcher()?,
-        users_kubeconfig: with_users.then(users_kubeconfig).flatten(),
-    })
+    let request = KindArgs::default().request(env, home, with_users)?;
+    let session = Session::open_as_is(request)?;
+    Ok(session.cluster.known().as_ref().clone())
 }
 
-fn users_kubeconfig() -> Option<PathBuf> {
-    let list = std::env::var("KUBECONFIG").ok();
-    let home = std::env::var_os("HOME").map(PathBuf::from);
-    kubeconfig::users_file(list.as_deref(), home.as_deref())
+/// Says which kind of cluster it is, and why.
+pub(crate) fn tell_kind(session: &Session, out: &Output) {
+    let kind = session.cluster.known().ways.kind;
+    let (name, because) = (kind.name(), &session.because);
+    let text = format!("cluster by {name}, because {because}");
+    say(out, Level::Note, text);
+    if kind == Kind::Existing {
+        let text =
+            "this machine's services are not watched from there: its pods have no way to them";
+        say(out, Level::Note, text);
+    }
 }
 
-async fn create(cluster: &HostCluster, wishes: &Wishes, out: &Output) -> Result<Ended> {
+async fn create(session: &Session, wishes: &Wishes, out: &Output) -> Result<Ended> {
+    let cluster = &*session.cluster;
+    tell_kind(session, out);
     if let Some(lack) = cluster.lacks().await {
         bail!("{lack}");
     }
-    let (graph, steps) = cluster.plan(&wishes.part())?;
+    let steps = cluster.steps()?;
+    let graph = graph(&steps)?.part(&wishes.part())?;
     if wishes.plan {
         return planned::show(&graph, &steps, out).await;
     }
-    let place = &cluster.known.place;
-    let _lock = take_lock(&place.home, out).await?;
-    let journal = cluster.journal();
+    let known = cluster.known();
+    let _lock = take_lock(&known.place.home, out).await?;
+    session.begin()?;
+    let journal = known.place.data("journal.jsonl");
     let outcome = planned::carry_out(&graph, &steps, &journal, "cluster", out).await?;
-    planned::tell(place, &outcome, out)?;
+    session.record()?;
+    planned::tell(known, &outcome, out)?;
     Ok(Ended::Well)
 }
 
-fn nothing_there(cluster: &HostCluster, out: &Output) -> Ended {
-    let name = cluster.known.place.name();
+fn nothing_there(cluster: &dyn Any, out: &Output) -> Ended {
+    let name = cluster.known().place.name();
     say(out, Level::Unchanged, format!("there is no cluster {name}"));
     Ended::Well
 }
 
-async fn stop(cluster: &HostCluster, out: &Output) -> Result<Ended> {
+async fn stop(cluster: &dyn Any, out: &Output) -> Result<Ended> {
     if !cluster.exists() {
         return Ok(nothing_there(cluster, out));
     }
-    let _lock = take_lock(&cluster.known.place.home, out).await?;
+    let _lock = take_lock(&cluster.known().place.home, out).await?;
     if !cluster.stop(out).await? {
-        say(out, Level::Unchanged, "it did not run");
+        say(out, Level::Unchanged, "nothing ran that is ours to stop");
     }
     Ok(Ended::Well)
 }
 
-async fn delete(cluster: &HostCluster, out: &Output) -> Result<Ended> {
-    let all = cluster.belongings();
+async fn delete(session: &Session, out: &Output) -> Result<Ended> {
+    let cluster = &*session.cluster;
+    let all = match cluster.exists() {
+        true => cluster.belongings().await?,
+        false => Vec::new(),
+    };
     if all.is_empty() {
+        session.forget()?;
         return Ok(nothing_there(cluster, out));
     }
-    let _lock = take_lock(&cluster.known.place.home, out).await?;
+    let _lock = take_lock(&cluster.known().place.home, out).await?;
     let list = all.join("\n    ");
     out.confirm(&format!("This would remove:\n    {list}\nRemove it"))?;
     cluster.delete(out).await?;
+    session.forget()?;
     Ok(Ended::Well)
 }
 
-fn status(cluster: &HostCluster, out: &Output) -> Result<Ended> {
-    let rows = cluster.rows()?;
-    let text = comind_bootstrap::cluster::host::table::components(&rows, now(), out.look());
+async fn status(cluster: &dyn Any, out: &Output) -> Result<Ended> {
+    let rows = cluster.rows().await?;
+    let text = table::components(&rows, now(), out.look());
+    let (name, kind) = (cluster.known().place.name(), cluster.known().ways.kind);
     out.answer(
         &text,
-        &json!({ "cluster": cluster.known.place.name(), "components": rows }),
+        &json!({ "cluster": name, "kind": kind, "components": rows }),
     )?;
     Ok(Ended::by(rows.iter().all(|row| row.state == "running")))
+}
+
+/// The administrator's kubeconfig.
+fn kubeconfig(known: &Known) -> Result<String> {
+    store::read(&known.place.kubeconfig())?.with_context(|| {
+        let name = known.place.name();
+        format!("there is no cluster {name}; comind-ops cluster create makes it")
+    })
 }

@@ -1,17 +1,16 @@
 //! `comind-ops destroy`: takes down what `bootstrap` has made, and nothing else.
 
-use std::sync::Arc;
-
 use anyhow::Result;
 use clap::Args;
-use comind_bootstrap::cluster::host::cluster::HostCluster;
+use comind_bootstrap::cluster::kind::Kind;
+use comind_bootstrap::cluster::session::Session as Cluster;
 use comind_bootstrap::event::{Level, say};
-use comind_bootstrap::platform::plan;
+use comind_bootstrap::platform::{plan, removal};
 use comind_bootstrap::services::flow;
 use comind_bootstrap::services::session::Session;
 use comind_bootstrap::store;
 
-use crate::cluster::known;
+use crate::kind::KindArgs;
 use crate::output::Output;
 use crate::place::{EnvArgs, HomeArgs, ServiceArgs};
 use crate::services::{set_up, stop, take_lock};
@@ -35,11 +34,18 @@ impl Destroy {
         if !set_up(&request, out) {
             return Ok(());
         }
-        let cluster = HostCluster {
-            known: Arc::new(known(self.env.env, home, false)?),
-        };
+        let found = KindArgs::default().request(self.env.env, home, false)?;
+        let found = Cluster::open_as_is(found)?;
+        let cluster = &*found.cluster;
+        let foreign = cluster.known().ways.kind == Kind::Existing;
         let session = Session::open_as_is(&request)?;
-        let mut all = cluster.belongings();
+        let mut all = Vec::new();
+        if cluster.exists() {
+            if foreign {
+                all = removal::belongings(cluster.known()).await?;
+            }
+            all.extend(cluster.belongings().await?);
+        }
         let services = flow::belongings(session.runtime.as_ref()).await?;
         match self.volumes {
             true => all.extend(services),
@@ -55,14 +61,18 @@ impl Destroy {
         let list = all.join("\n    ");
         out.confirm(&format!("This would remove:\n    {list}\nRemove it"))?;
         if cluster.exists() {
+            if foreign {
+                removal::remove(cluster.known(), out).await?;
+            }
             cluster.delete(out).await?;
         }
+        found.forget()?;
         stop(&request, &[], out).await?;
         if self.volumes {
             flow::clean(session.runtime.as_ref(), out).await?;
             session.forget()?;
         }
-        store::remove(&plan::journal(&cluster.known))?;
+        store::remove(&plan::journal(cluster.known()))?;
         Ok(())
     }
 }

@@ -61,7 +61,7 @@ impl Gitops {
             }
             What::Login => {
                 let source = Source::choose(place, None, None)?;
-                let url = source.url_from_here(place);
+                let url = source.url_from_here(&known.ways);
                 let login = source.login(&place.kubeconfig()).await?;
                 let login = login.unwrap_or(Login {
                     user: "-".to_owned(),
@@ -100,7 +100,7 @@ impl Gitops {
             } => {
                 let one = named(&applications::list(&client).await?, &application)?;
                 let source = Source::choose(place, None, None)?;
-                let repository = source.open(&known.programs, place).await?;
+                let repository = source.open(&known).await?;
                 let repository = repository.context("the repository has no login yet")?;
                 let dir = place.data("rollback");
                 let done =

@@ -13,6 +13,7 @@ mod down;
 mod exit;
 mod gitops;
 mod hash_password;
+mod kind;
 mod logging;
 mod output;
 mod place;

@@ -5,12 +5,14 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
-use comind_bootstrap::cluster::host::place::Place;
+use comind_bootstrap::cluster::known::Known;
+use comind_bootstrap::cluster::kubeconfig;
 use comind_bootstrap::event::{Level, say};
 use comind_bootstrap::plan::graph::{Graph, Part};
 use comind_bootstrap::plan::preview;
 use comind_bootstrap::plan::run::{self, Outcome};
 use comind_bootstrap::plan::step::Planned;
+use comind_bootstrap::store;
 use serde_json::json;
 
 use crate::exit;
@@ -99,9 +101,13 @@ pub(crate) async fn carry_out(
 }
 
 /// Says where the cluster is, and what was done.
-pub(crate) fn tell(place: &Place, outcome: &Outcome, out: &Output) -> Result<()> {
-    let (name, server) = (place.name(), place.server());
-    let text = format!("\nCluster {name} at {server}\n  kubectl --context {name} get pods -A\n");
-    let value = json!({ "cluster": name, "server": server, "outcome": outcome });
+pub(crate) fn tell(known: &Known, outcome: &Outcome, out: &Output) -> Result<()> {
+    let kubeconfig = store::read(&known.place.kubeconfig())?.unwrap_or_default();
+    let kubeconfig = kubeconfig::parse(&kubeconfig)?;
+    let (name, server) = (known.place.name(), kubeconfig::server(&kubeconfig));
+    let context = &known.ways.context;
+    let text = format!("\nCluster {name} at {server}\n  kubectl --context {context} get pods -A\n");
+    let value =
+        json!({ "cluster": name, "server": server, "context": context, "outcome": outcome });
     out.answer(&text, &value)
 }

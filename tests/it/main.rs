@@ -13,6 +13,7 @@ mod bundle;
 mod chaos;
 mod charts;
 mod cluster;
+mod cluster_kinds;
 mod compat;
 mod dashboards;
 mod diagnose;

@@ -1,5 +1,5 @@
-//! The user's own kubeconfig: our context goes in and out, everything else stays as it is.
-//! Pure but for `merge_into` and `remove_from`.
+//! The user's own kubeconfig: our context goes in and out, everything else stays as it is; and one
+//! context out of several files. Pure but for `merge_into`, `remove_from` and `all_of`.
 
 use std::path::{Path, PathBuf};
 
@@ -17,6 +17,108 @@ pub fn users_file(kubeconfig: Option<&str>, home: Option<&Path>) -> Option<PathB
     first
         .map(PathBuf::from)
         .or_else(|| home.map(|home| home.join(".kube/config")))
+}
+
+/// The files that kubectl would read: all of `KUBECONFIG`, or `~/.kube/config`.
+pub fn users_files(kubeconfig: Option<&str>, home: Option<&Path>) -> Vec<PathBuf> {
+    let listed = kubeconfig.unwrap_or_default().split(':');
+    let listed: Vec<PathBuf> = listed
+        .filter(|path| !path.is_empty())
+        .map(PathBuf::from)
+        .collect();
+    match listed.is_empty() {
+        true => home
+            .map(|home| home.join(".kube/config"))
+            .into_iter()
+            .collect(),
+        false => listed,
+    }
+}
+
+/// What several files say together: of each name the first that has it, as kubectl does. Paths in
+/// them become absolute, since ours lies elsewhere.
+///
+/// # Errors
+/// When one cannot be read or is no kubeconfig.
+pub fn all_of(files: &[PathBuf]) -> Result<Value> {
+    let mut all = json!({ "current-context": "" });
+    for file in files {
+        let mut one = read(file)?;
+        if let Some(dir) = file.parent() {
+            absolute(&mut one, dir);
+        }
+        for list in LISTS {
+            let mut entries = all[list].as_array().cloned().unwrap_or_default();
+            for entry in one[list].as_array().into_iter().flatten() {
+                if !entries.iter().any(|known| known["name"] == entry["name"]) {
+                    entries.push(entry.clone());
+                }
+            }
+            all[list] = entries.into();
+        }
+        if all["current-context"] == "" && one["current-context"].is_string() {
+            all["current-context"] = one["current-context"].clone();
+        }
+    }
+    Ok(all)
+}
+
+/// The keys that name files, in entries of these lists.
+const PATHS: [(&str, &str, &str); 4] = [
+    ("clusters", "cluster", "certificate-authority"),
+    ("users", "user", "client-certificate"),
+    ("users", "user", "client-key"),
+    ("users", "user", "tokenFile"),
+];
+
+fn absolute(config: &mut Value, dir: &Path) {
+    for (list, of, key) in PATHS {
+        for entry in config[list].as_array_mut().into_iter().flatten() {
+            if let Some(path) = entry[of][key].as_str() {
+                let path = std::path::absolute(dir.join(path)).unwrap_or_else(|_| dir.join(path));
+                entry[of][key] = path.display().to_string().into();
+            }
+        }
+    }
+}
+
+/// One context of `all` alone, with its cluster and its user, all three under `name`.
+///
+/// # Errors
+/// When there is no such context; the message names those that are there.
+pub fn only(all: &Value, context: &str, name: &str) -> Result<Value> {
+    let entry = |list: &str, wanted: &Value| {
+        let mut entries = all[list].as_array().into_iter().flatten();
+        entries.find(|entry| entry["name"] == *wanted).cloned()
+    };
+    let Some(mut found) = entry("contexts", &context.into()) else {
+        let names = all["contexts"].as_array().into_iter().flatten();
+        let names: Vec<&str> = names.filter_map(|one| one["name"].as_str()).collect();
+        bail!(
+            "there is no context {context:?} in the kubeconfig; there are: {}",
+            names.join(", ")
+        );
+    };
+    let missing = |what: &str| format!("the context {context} names a {what} that is not there");
+    let mut cluster =
+        entry("clusters", &found["context"]["cluster"]).with_context(|| missing("cluster"))?;
+    let mut user = entry("users", &found["context"]["user"]).with_context(|| missing("user"))?;
+    for one in [&mut found, &mut cluster, &mut user] {
+        one["name"] = name.into();
+    }
+    found["context"]["cluster"] = name.into();
+    found["context"]["user"] = name.into();
+    Ok(json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": name,
+        "clusters": [cluster], "users": [user], "contexts": [found],
+    }))
+}
+
+/// Where the API of a kubeconfig's only cluster is.
+pub fn server(config: &Value) -> &str {
+    config["clusters"][0]["cluster"]["server"]
+        .as_str()
+        .unwrap_or("?")
 }
 
 /// `into` with the entries of `ours`. It becomes the current context only where there is none.
@@ -121,7 +223,11 @@ fn read(file: &Path) -> Result<Value> {
     }
 }
 
-fn parse(text: &str) -> Result<Value> {
+/// A kubeconfig's text.
+///
+/// # Errors
+/// When it is none.
+pub fn parse(text: &str) -> Result<Value> {
     Ok(serde_saphyr::from_str(text)?)
 }
 
@@ -161,6 +267,33 @@ mod tests {
         std::fs::write(&file, ours("theirs").to_string())?;
         let error = merge_into(&file, &ours("a").to_string(), &note).expect_err("not ours");
         assert!(format!("{error:#}").contains("not ours"), "{error:#}");
+        Ok(())
+    }
+
+    #[test]
+    fn one_context_of_several_files() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let (one, other) = (dir.path().join("one"), dir.path().join("other"));
+        std::fs::write(
+            &one,
+            "contexts: [{ name: work, context: { cluster: c, user: u, namespace: shop } }]\nclusters: [{ name: c, cluster: { server: 'https://a', certificate-authority: ca.crt } }]\n",
+        )?;
+        std::fs::write(
+            &other,
+            "current-context: work\nusers: [{ name: u, user: { token: t } }]\nclusters: [{ name: c, cluster: { server: 'https://b' } }]\n",
+        )?;
+        let all = all_of(&[one, other, dir.path().join("absent")])?;
+        assert_eq!(all["current-context"], "work");
+        let ours = only(&all, "work", "comind-ops-dev")?;
+        assert_eq!(server(&ours), "https://a");
+        assert_eq!(ours["contexts"][0]["context"]["user"], "comind-ops-dev");
+        assert_eq!(ours["contexts"][0]["context"]["namespace"], "shop");
+        assert_eq!(ours["users"][0]["user"]["token"], "t");
+        let authority = dir.path().join("ca.crt").display().to_string();
+        let cluster = &ours["clusters"][0]["cluster"];
+        assert_eq!(cluster["certificate-authority"], authority);
+        let error = only(&all, "x", "y").expect_err("no such context");
+        insta::assert_snapshot!(error, @r#"there is no context "x" in the kubeconfig; there are: work"#);
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow};
-use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
+use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::GroupVersionKind;
 use kube::{Client, Config};
@@ -25,6 +25,19 @@ pub const LABEL: (&str, &str) = ("app.kubernetes.io/managed-by", "comind-ops");
 pub async fn client(kubeconfig: &Path) -> Result<Client> {
     let read = Kubeconfig::read_from(kubeconfig)
         .with_context(|| format!("cannot read {}", kubeconfig.display()))?;
+    client_of(read).await
+}
+
+/// A client by a kubeconfig that is no file.
+///
+/// # Errors
+/// When it is none.
+pub async fn client_by(kubeconfig: &Value) -> Result<Client> {
+    let read = serde_json::from_value(kubeconfig.clone()).context("it is no kubeconfig")?;
+    client_of(read).await
+}
+
+async fn client_of(read: Kubeconfig) -> Result<Client> {
     let mut config = Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await?;
     config.connect_timeout = Some(std::time::Duration::from_secs(2));
     config.read_timeout = Some(std::time::Duration::from_secs(20));
@@ -66,6 +79,24 @@ pub fn title(object: &Value) -> String {
 pub struct Seen {
     wanted: Value,
     live: Option<Value>,
+}
+
+impl Seen {
+    /// Whether the object is there and does not carry our label: somebody else has made it.
+    pub fn stranger(&self) -> Option<String> {
+        let labels = &self.live.as_ref()?["metadata"]["labels"];
+        (labels[LABEL.0] != LABEL.1).then(|| title(&self.wanted))
+    }
+
+    /// What it is called, for people.
+    pub fn title(&self) -> String {
+        title(&self.wanted)
+    }
+
+    /// A label that it has in the cluster.
+    pub fn label(&self, key: &str) -> Option<&str> {
+        self.live.as_ref()?["metadata"]["labels"][key].as_str()
+    }
 }
 
 /// Looks for these objects.
@@ -149,6 +180,23 @@ pub async fn apply(client: &Client, seen: &[Seen]) -> Result<()> {
             })?;
     }
     Ok(())
+}
+
+/// Removes an object, if it is there and carries our label; says whether it did.
+///
+/// # Errors
+/// When the cluster refuses.
+pub async fn remove(client: &Client, seen: &Seen) -> Result<bool> {
+    if seen.live.is_none() || seen.stranger().is_some() {
+        return Ok(false);
+    }
+    let deleted = api(client, &seen.wanted)?
+        .delete(name(&seen.wanted)?, &DeleteParams::default())
+        .await;
+    deleted.map(|_| true).map_err(|error| {
+        let (title, why) = (seen.title(), why::error(&error));
+        anyhow!("the cluster refused to remove {title}: {why}")
+    })
 }
 
 fn name(object: &Value) -> Result<&str> {

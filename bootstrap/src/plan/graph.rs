@@ -33,13 +33,21 @@ impl Graph {
     /// # Errors
     /// When a name comes twice, something needed is not there, or steps wait for each other.
     pub fn new(steps: impl IntoIterator<Item = (Id, &'static [Id])>) -> Result<Self> {
+        Self::with(steps, |need| need)
+    }
+
+    /// Of these steps, where what one needs may be made by a step of another name.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with(
+        steps: impl IntoIterator<Item = (Id, &'static [Id])>,
+        step_of: impl Fn(Id) -> Id,
+    ) -> Result<Self> {
         let mut graph = Self::default();
         for (id, needs) in steps {
-            if graph
-                .needs
-                .insert(id, needs.iter().copied().collect())
-                .is_some()
-            {
+            let needs = needs.iter().map(|need| step_of(need));
+            if graph.needs.insert(id, needs.collect()).is_some() {
                 bail!("two steps are called {id}");
             }
             graph.order.push(id);
@@ -173,6 +181,18 @@ mod tests {
             graph().dependants("network"),
             BTreeSet::from(["cluster", "argocd", "apps"])
         );
+    }
+
+    #[test]
+    fn one_step_may_stand_for_several() -> Result<()> {
+        let steps: [(Id, &'static [Id]); 2] = [("cluster", &[]), ("apps", &["dns", "volumes"])];
+        let whole = |need| match need {
+            "dns" | "volumes" => "cluster",
+            other => other,
+        };
+        let graph = Graph::with(steps, whole)?;
+        assert_eq!(graph.needs_of("apps"), &BTreeSet::from(["cluster"]));
+        Ok(())
     }
 
     #[test]

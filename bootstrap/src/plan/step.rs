@@ -8,7 +8,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
 use crate::event::About;
-use crate::plan::graph::Graph;
+use crate::plan::graph::{Graph, Id};
 use crate::wait::Look;
 
 /// One difference between what is and what is wanted, in words: "make the namespace monitoring".
@@ -78,6 +78,14 @@ pub trait Step: Send + Sync {
 /// When the steps do not fit together, which a test would have told.
 pub fn graph(steps: &[Box<dyn Planned>]) -> Result<Graph> {
     Graph::new(steps.iter().map(|step| (step.id(), step.needs())))
+}
+
+/// The same, where what a step needs may be made by one of another name.
+///
+/// # Errors
+/// As [`graph`].
+pub fn graph_with(steps: &[Box<dyn Planned>], step_of: impl Fn(Id) -> Id) -> Result<Graph> {
+    Graph::with(steps.iter().map(|step| (step.id(), step.needs())), step_of)
 }
 
 /// A step whose type is forgotten.

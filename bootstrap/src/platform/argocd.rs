@@ -26,12 +26,7 @@ const WITHOUT: [&str; 2] = ["argocd-dex-server", "argocd-notifications"];
 /// # Errors
 /// When its manifest is missing.
 pub fn step(known: &Arc<Known>, images: &Images) -> Result<Box<dyn Planned>> {
-    let manifest = known
-        .programs
-        .file("argocd-manifests/install.yaml", BUILT)?;
-    let text = std::fs::read_to_string(&manifest)
-        .with_context(|| format!("cannot read {}", manifest.display()))?;
-    let mut wanted = adapted(objects::parse(&text)?, &images.argocd, &images.redis);
+    let mut wanted = adapted(manifest(known)?, images, known.ways.pull_policy());
     wanted.push(page());
     Ok(Box::new(Applied {
         id: "argocd",
@@ -41,6 +36,19 @@ pub fn step(known: &Arc<Known>, images: &Images) -> Result<Box<dyn Planned>> {
         wanted,
         works: WORKLOADS.to_vec(),
     }))
+}
+
+/// Its own manifest.
+///
+/// # Errors
+/// When it is missing.
+pub fn manifest(known: &Known) -> Result<Vec<Value>> {
+    let file = known
+        .programs
+        .file("argocd-manifests/install.yaml", BUILT)?;
+    let text = std::fs::read_to_string(&file)
+        .with_context(|| format!("cannot read {}", file.display()))?;
+    objects::parse(&text)
 }
 
 /// Its page behind the ingress.
@@ -61,7 +69,7 @@ fn page() -> Value {
 }
 
 /// Argo CD's objects as we want them. Pure.
-fn adapted(all: Vec<Value>, image: &str, redis: &str) -> Vec<Value> {
+fn adapted(all: Vec<Value>, images: &Images, pull: &str) -> Vec<Value> {
     let mut kept: Vec<Value> = all
         .into_iter()
         .filter(|object| {
@@ -82,7 +90,7 @@ fn adapted(all: Vec<Value>, image: &str, redis: &str) -> Vec<Value> {
         }
         match kind.as_str() {
             "Deployment" | "StatefulSet" => {
-                adapt_pods(&mut object["spec"]["template"]["spec"], image, redis);
+                adapt_pods(&mut object["spec"]["template"]["spec"], images, pull);
             }
             "ConfigMap" => settings(object),
             _ => {}
@@ -93,14 +101,19 @@ fn adapted(all: Vec<Value>, image: &str, redis: &str) -> Vec<Value> {
     kept
 }
 
-fn adapt_pods(pod: &mut Value, image: &str, redis: &str) {
+fn adapt_pods(pod: &mut Value, images: &Images, pull: &str) {
     for list in ["initContainers", "containers"] {
         for container in pod[list].as_array_mut().into_iter().flatten() {
             let of_redis = container["image"]
                 .as_str()
                 .is_some_and(|image| image.contains("redis"));
-            container["image"] = if of_redis { redis } else { image }.into();
-            container["imagePullPolicy"] = "Never".into();
+            let image = if of_redis {
+                &images.redis
+            } else {
+                &images.argocd
+            };
+            container["image"] = image.as_str().into();
+            container["imagePullPolicy"] = pull.into();
             if container["resources"].is_null() {
                 container["resources"] = json!({
                     "requests": { "cpu": "20m", "memory": "64Mi" },
@@ -164,8 +177,8 @@ mod tests {
         let text = "kind: Deployment\nmetadata: { name: argocd-server }\nspec: { template: { spec: { containers: [{ name: a, image: 'quay.io/argoproj/argocd:v3', env: [] }] } } }\n---\nkind: Deployment\nmetadata: { name: argocd-redis }\nspec: { template: { spec: { containers: [{ name: redis, image: 'x/redis:8' }] } } }\n---\nkind: Service\nmetadata: { name: argocd-dex-server }\n---\nkind: ConfigMap\nmetadata: { name: argocd-cm }\n---\nkind: CustomResourceDefinition\nmetadata: { name: applications.argoproj.io }\n";
         let all = adapted(
             objects::parse(text).expect("documents"),
-            "ours/argocd:1",
-            "ours/redis:1",
+            &Images::named(|name| format!("ours/{name}:1")),
+            "Never",
         );
         insta::assert_json_snapshot!(all);
     }

@@ -8,7 +8,9 @@ use include_dir::{Dir, include_dir};
 use serde_json::{Value, json};
 
 use crate::cluster::env::Env;
-use crate::platform::hosts::hosts;
+use crate::cluster::kind::Kind;
+use crate::cluster::ways::Ways;
+use crate::platform::hosts::{NODE_PORT, hosts};
 use crate::platform::images::Images;
 use crate::platform::logins::{MINIO_USER, SECRET};
 use crate::platform::source::Source;
@@ -70,8 +72,21 @@ fn add(all: &mut Files, dir: &Dir<'_>, from: &str, to: &str) -> Result<()> {
 ///
 /// # Errors
 /// When they cannot be written as YAML.
-pub fn made(env: Env, source: &Source, images: &Images, settings: &Settings) -> Result<Files> {
-    let image = |name: &str| json!({ "name": name, "pullPolicy": "Never" });
+pub fn made(
+    env: Env,
+    ways: &Ways,
+    source: &Source,
+    images: &Images,
+    settings: &Settings,
+) -> Result<Files> {
+    let image = |name: &str| json!({ "name": name, "pullPolicy": ways.pull_policy() });
+    let node = ways.node_port(NODE_PORT).ip();
+    let mut ingress = json!({ "image": image(&images.comind_ops), "status": [node.to_string()] });
+    if ways.kind == Kind::Existing {
+        // Others may have ingresses there, and which one is the default is theirs to say.
+        ingress["classes"] = json!(["comind"]);
+        ingress["class"] = json!({ "default": false });
+    }
     let shown = |name: &str| json!({ "hosts": hosts(name) });
     let values: [(&str, Value); 7] = [
         ("postgresql", json!({ "image": image(&images.postgresql) })),
@@ -86,7 +101,7 @@ pub fn made(env: Env, source: &Source, images: &Images, settings: &Settings) -> 
                 "image": image(&images.comind_ops),
                 "secret": SECRET,
                 "ingress": shown("comind"),
-                "config": targets::config(env, source, settings, MINIO_USER),
+                "config": targets::config(env, ways, source, settings, MINIO_USER),
             }),
         ),
         (
@@ -97,10 +112,7 @@ pub fn made(env: Env, source: &Source, images: &Images, settings: &Settings) -> 
             "alertmanager",
             json!({ "image": image(&images.alertmanager), "ingress": shown("alertmanager") }),
         ),
-        (
-            "comind-ingress",
-            json!({ "image": image(&images.comind_ops), "status": [env.node().to_string()] }),
-        ),
+        ("comind-ingress", ingress),
     ];
     let mut all = Files::new();
     for (name, value) in values {
@@ -150,7 +162,8 @@ mod tests {
     #[test]
     fn values_name_images_and_no_passwords() -> Result<()> {
         let images = Images::named(|name| format!("here/{name}:1"));
-        let files = made(Env::Stage, &Source::Own, &images, &Settings::default())?;
+        let (env, settings) = (Env::Stage, Settings::default());
+        let files = made(env, &Ways::host(env), &Source::Own, &images, &settings)?;
         insta::assert_snapshot!(files["environments/stage/made/comind-ops.yaml"]);
         assert_eq!(files.len(), PLACES.len());
         for (path, text) in &files {

@@ -1,6 +1,6 @@
 //! The platform's own repository, served inside it: git's HTTP backend with a login.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,9 +9,11 @@ use anyhow::Result;
 use serde_json::Value;
 use tokio::net::TcpStream;
 
-use crate::cluster::host::steps::Known;
+use crate::cluster::env::Env;
+use crate::cluster::known::Known;
 use crate::cluster::objects;
 use crate::cluster::ready::{self, Workload};
+use crate::cluster::ways::Ways;
 use crate::event::About;
 use crate::plan::graph::Id;
 use crate::plan::step::{Change, Planned, Step};
@@ -35,18 +37,30 @@ const LOGIN: &str = "git-login";
 /// # Errors
 /// When its manifest is wrong.
 pub fn step(known: &Arc<Known>, image: &str) -> Result<Box<dyn Planned>> {
-    let text = include_str!("../../manifests/git.yaml").replace("@IMAGE@", image);
+    let text = known.ways.adapted(include_str!("../../manifests/git.yaml"));
+    let text = text.replace("@IMAGE@", image);
     Ok(Box::new(Git {
         kubeconfig: known.place.kubeconfig(),
-        address: (known.place.node(), NODE_PORT).into(),
+        address: known.ways.node_port(NODE_PORT),
         wanted: objects::parse(&objects::with_edition(&text))?,
     }))
 }
 
+/// Where it is on this machine's loopback, where the cluster's nodes cannot be reached.
+pub fn port(env: Env) -> u16 {
+    match env {
+        Env::Dev => 8181,
+        Env::Stage => 8182,
+        Env::Qa => 8183,
+        Env::Prod => 8184,
+    }
+}
+
 /// Where it is reached from this machine. Names of the cluster mean nothing here, and a proxy for the
 /// world outside does not know its node.
-pub fn url(node: Ipv4Addr) -> String {
-    format!("http://{node}:{NODE_PORT}/git/platform.git")
+pub fn url(ways: &Ways) -> String {
+    let address = ways.node_port(NODE_PORT);
+    format!("http://{address}/git/platform.git")
 }
 
 /// The password of the repository.

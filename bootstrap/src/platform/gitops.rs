@@ -65,15 +65,13 @@ impl GitOps {
             source: source.clone(),
             applications: applications.map(str::to_owned).collect(),
             first,
-            made: files::made(env, source, images, settings)?,
+            made: files::made(env, &known.ways, source, images, settings)?,
             wanted: objects::parse(&manifest)?,
         })
     }
 
     async fn repository(&self) -> Result<Option<Repository>> {
-        self.source
-            .open(&self.known.programs, &self.known.place)
-            .await
+        self.source.open(&self.known).await
     }
 
     /// A copy of what was pushed, to be read and to be committed in.

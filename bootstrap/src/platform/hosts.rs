@@ -29,6 +29,12 @@ pub fn port(env: Env) -> u16 {
 /// The ingress' port on the node, as its chart has it.
 pub const NODE_PORT: u16 = 30080;
 
+/// The ports of nodes that people and this machine need, and where they are on loopback if the nodes
+/// themselves cannot be reached.
+pub fn mapped(env: Env) -> Vec<(u16, u16)> {
+    vec![(NODE_PORT, port(env)), (git::NODE_PORT, git::port(env))]
+}
+
 /// A page of the platform.
 #[derive(Clone, Debug, Serialize)]
 pub struct Page {
@@ -85,7 +91,8 @@ mod tests {
         minio         http://minio.localhost:8081/         comind
         git           http://git.localhost:8081/           comind
         ");
-        let ports: std::collections::BTreeSet<u16> = Env::ALL.map(port).into();
-        assert_eq!(ports.len(), 4);
+        let ports = Env::ALL.into_iter().flat_map(mapped).map(|(_, here)| here);
+        let ports: std::collections::BTreeSet<u16> = ports.collect();
+        assert_eq!(ports.len(), 8);
     }
 }

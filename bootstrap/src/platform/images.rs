@@ -101,6 +101,21 @@ pub fn recipes(
 }
 
 impl Images {
+    /// Each under another name.
+    pub fn renamed(&self, name: impl Fn(&str) -> String) -> Self {
+        Self {
+            argocd: name(&self.argocd),
+            redis: name(&self.redis),
+            git: name(&self.git),
+            sealed_secrets: name(&self.sealed_secrets),
+            postgresql: name(&self.postgresql),
+            minio: name(&self.minio),
+            prometheus: name(&self.prometheus),
+            alertmanager: name(&self.alertmanager),
+            comind_ops: name(&self.comind_ops),
+        }
+    }
+
     /// Each by what it is.
     pub fn named(name: impl Fn(&str) -> String) -> Self {
         Self {

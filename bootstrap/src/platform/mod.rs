@@ -9,6 +9,7 @@ pub mod hosts;
 pub mod images;
 pub mod logins;
 pub mod plan;
+pub mod removal;
 pub mod repository;
 pub mod rollback;
 pub mod rooms;

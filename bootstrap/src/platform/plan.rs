@@ -8,8 +8,8 @@ use anyhow::Result;
 
 use crate::cluster::applied::Applied;
 use crate::cluster::host::image::Base;
-use crate::cluster::host::images::Images;
-use crate::cluster::host::steps::{self, BUILT, Known};
+use crate::cluster::host::steps::{BUILT, Known};
+use crate::cluster::kind::Cluster;
 use crate::plan::step::Planned;
 use crate::platform::gitops::GitOps;
 use crate::platform::sealed_secrets::SealedSecrets;
@@ -22,21 +22,23 @@ use crate::platform::{argocd, git, images, rooms};
 use crate::services::session::Session;
 
 /// The steps, in the order in which they are shown; `own` is the program that runs in the cluster too.
+/// What they need of the cluster is made by its own steps ([`Cluster::step_of`]).
 ///
 /// # Errors
 /// When a program is missing.
 pub fn steps(
-    known: &Arc<Known>,
+    cluster: &dyn Cluster,
     session: &Arc<Session>,
     source: &Source,
     own: PathBuf,
 ) -> Result<Vec<Box<dyn Planned>>> {
+    let known = cluster.known();
     let mut all: Vec<Box<dyn Planned>> = Vec::new();
     for service in session.settings.wanted() {
         let session = session.clone();
         all.push(Box::new(ServiceStep { session, service }));
     }
-    all.extend(steps::all(known)?);
+    all.extend(cluster.steps()?);
     all.push(Box::new(Applied {
         id: "base",
         needs: &["apiserver", "controller-manager"],
@@ -48,9 +50,9 @@ pub fn steps(
     let base = Base::read(known.programs.file("rootfs/image-base.tar", BUILT)?)?;
     let (first, then, images) = images::recipes(&known.programs, &base, own)?;
     for (id, recipes) in [("first-images", first), ("images-of-services", then)] {
-        let known = known.clone();
-        all.push(Box::new(Images { known, id, recipes }));
+        all.push(cluster.images(id, recipes));
     }
+    let images = images.renamed(|name| known.ways.image(name));
     all.push(argocd::step(known, &images)?);
     all.push(match source {
         Source::Own => git::step(known, &images.git)?,

@@ -11,6 +11,7 @@ use crate::cluster::host::image::Recipe;
 use crate::cluster::host::steps::{BUILT, Known};
 use crate::cluster::objects;
 use crate::cluster::ready::{self, Workload};
+use crate::cluster::ways::Ways;
 use crate::event::{About, now};
 use crate::fingerprint;
 use crate::plan::graph::Id;
@@ -67,7 +68,7 @@ impl SealedSecrets {
 
     async fn look(&self, pair: Option<Pair>) -> Result<Seen> {
         let client = objects::client(&self.kubeconfig()).await?;
-        let wanted = wanted(&self.image, pair.as_ref())?;
+        let wanted = wanted(&self.known.ways, &self.image, pair.as_ref())?;
         let objects = objects::look(&client, &wanted).await?;
         Ok(Seen { pair, objects })
     }
@@ -75,8 +76,9 @@ impl SealedSecrets {
 
 /// The objects; the key comes first, since the controller reads it when it starts, and another one
 /// starts it anew. Without one there is only what does not need it.
-fn wanted(image: &str, pair: Option<&Pair>) -> Result<Vec<Value>> {
-    let text = include_str!("../../manifests/sealed-secrets.yaml").replace("@IMAGE@", image);
+fn wanted(ways: &Ways, image: &str, pair: Option<&Pair>) -> Result<Vec<Value>> {
+    let text = ways.adapted(include_str!("../../manifests/sealed-secrets.yaml"));
+    let text = text.replace("@IMAGE@", image);
     let mut all = objects::parse(&objects::with_edition(&text))?;
     let Some(pair) = pair else {
         all.retain(|one| one["kind"] != "Deployment");
@@ -141,6 +143,7 @@ impl Step for SealedSecrets {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::env::Env;
     use crate::secret::Secret;
 
     #[test]
@@ -153,10 +156,10 @@ mod tests {
             let found = all.iter().find(|one| one["kind"] == "Deployment");
             found.map(|one| one["spec"]["template"]["metadata"]["annotations"][KEY].clone())
         };
-        assert_eq!(key(&wanted("i", None)?), None);
-        let one = wanted("i", Some(&pair("a")))?;
+        assert_eq!(key(&wanted(&Ways::host(Env::Dev), "i", None)?), None);
+        let one = wanted(&Ways::host(Env::Dev), "i", Some(&pair("a")))?;
         assert_eq!(one[0]["kind"], "Secret");
-        let other = wanted("i", Some(&pair("b")))?;
+        let other = wanted(&Ways::host(Env::Dev), "i", Some(&pair("b")))?;
         assert_ne!(key(&one), key(&other));
         assert!(key(&one).is_some_and(|key| key.as_str().is_some_and(|key| key.len() == 16)));
         Ok(())

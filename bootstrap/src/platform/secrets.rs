@@ -43,10 +43,14 @@ impl Logins {
     /// For a cluster beside services with these settings.
     pub fn new(known: &Arc<Known>, settings: &Settings) -> Self {
         let of = &settings.services;
-        let here = BTreeMap::from([
-            ("host-postgresql", of.postgresql.password.clone()),
-            ("host-minio", of.minio.secret_key.clone()),
-        ]);
+        // Where nobody watches them, nobody is to know them.
+        let here = match known.ways.reach_this_machine() {
+            true => BTreeMap::from([
+                ("host-postgresql", of.postgresql.password.clone()),
+                ("host-minio", of.minio.secret_key.clone()),
+            ]),
+            false => BTreeMap::new(),
+        };
         Self {
             known: known.clone(),
             here,

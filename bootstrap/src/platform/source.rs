@@ -10,10 +10,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::cluster::host::place::Place;
+use crate::cluster::known::Known;
 use crate::cluster::objects;
+use crate::cluster::ways::Ways;
 use crate::platform::repository::Repository;
 use crate::platform::{argocd, git, logins};
-use crate::programs::Programs;
 use crate::secret::Secret;
 use crate::store;
 
@@ -72,9 +73,9 @@ impl Source {
     }
 
     /// Where it is reached from this machine.
-    pub fn url_from_here(&self, place: &Place) -> String {
+    pub fn url_from_here(&self, ways: &Ways) -> String {
         match self {
-            Self::Own => git::url(place.node()),
+            Self::Own => git::url(ways),
             Self::Given(url, _) => url.clone(),
         }
     }
@@ -113,12 +114,13 @@ impl Source {
     ///
     /// # Errors
     /// When the cluster does not answer, or git is missing.
-    pub async fn open(&self, programs: &Programs, place: &Place) -> Result<Option<Repository>> {
-        let login = self.login(&place.kubeconfig()).await?;
+    pub async fn open(&self, known: &Known) -> Result<Option<Repository>> {
+        let login = self.login(&known.place.kubeconfig()).await?;
         if self.is_own() && login.is_none() {
             return Ok(None);
         }
-        Repository::new(programs, self.url_from_here(place), login.as_ref()).map(Some)
+        let url = self.url_from_here(&known.ways);
+        Repository::new(&known.programs, url, login.as_ref()).map(Some)
     }
 
     /// Notes it for the next run. Says nothing of logins.

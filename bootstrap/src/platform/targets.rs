@@ -5,6 +5,7 @@
 use serde_json::{Value, json};
 
 use crate::cluster::env::Env;
+use crate::cluster::ways::Ways;
 use crate::platform::source::Source;
 use crate::services::catalog::Service;
 use crate::services::settings::Settings;
@@ -13,10 +14,17 @@ use crate::services::settings::Settings;
 const SECRETS: &str = "/run/secrets/comind-ops";
 
 /// The configuration, as far as it is not the chart's.
-pub fn config(env: Env, source: &Source, settings: &Settings, minio_user: &str) -> Value {
+pub fn config(
+    env: Env,
+    ways: &Ways,
+    source: &Source,
+    settings: &Settings,
+    minio_user: &str,
+) -> Value {
     let mut targets = platform(env, settings, minio_user);
-    for service in settings.wanted() {
-        targets.push(on_this_machine(service, env, settings));
+    if ways.reach_this_machine() {
+        let here = settings.wanted().into_iter();
+        targets.extend(here.map(|service| on_this_machine(service, env, settings)));
     }
     targets.extend(around());
     if source.is_own() {

@@ -95,8 +95,11 @@ impl Wires {
 fn wires(known: &Known, settings: &Settings) -> Vec<Wire> {
     let env = known.place.env;
     let here = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let mut all: Vec<Wire> = settings
-        .wanted()
+    let reached = match known.ways.reach_this_machine() {
+        true => settings.wanted(),
+        false => Vec::new(),
+    };
+    let mut all: Vec<Wire> = reached
         .into_iter()
         .map(|service| {
             let port = catalog::ports(service, settings)[0].host;
@@ -108,12 +111,19 @@ fn wires(known: &Known, settings: &Settings) -> Vec<Wire> {
             }
         })
         .collect();
-    all.push(Wire {
-        name: "ingress",
-        from: here(hosts::port(env)),
-        link: None,
-        to: (env.node(), hosts::NODE_PORT).into(),
-    });
+    let (from, to) = (
+        here(hosts::port(env)),
+        known.ways.node_port(hosts::NODE_PORT),
+    );
+    // Where the node's port is there itself, nothing has to be laid.
+    if from != to {
+        all.push(Wire {
+            name: "ingress",
+            from,
+            link: None,
+            to,
+        });
+    }
     all
 }
 

@@ -1,49 +1,35 @@
-//! The cluster as a whole: its plan, its end, and how it stands.
+//! The cluster as a whole: how it stands, and its end.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use futures_util::future::try_join_all;
-use jiff::Timestamp;
-use serde::Serialize;
 
+use crate::cluster::brought::{Brought, How};
 use crate::cluster::host::command::run;
 use crate::cluster::host::components::Component;
 use crate::cluster::host::groups;
+use crate::cluster::host::image::Recipe;
+use crate::cluster::host::images::Images;
 use crate::cluster::host::leftovers;
 use crate::cluster::host::network;
 use crate::cluster::host::place::Place;
 use crate::cluster::host::steps::{self, Known};
-use crate::cluster::kubeconfig;
+use crate::cluster::kind::{Cluster, Row};
+use crate::cluster::{kubeconfig, wires};
 use crate::event::{About, Level, Report, say};
-use crate::plan::graph::{Graph, Part};
-use crate::plan::step::{Planned, graph};
+use crate::plan::graph::Id;
+use crate::plan::step::Planned;
 use crate::store;
 use crate::supervise::control;
-use crate::supervise::logs;
 use crate::supervise::state::Phase;
 
 /// How long containers may take to end when they are asked to.
 const GRACE: Duration = Duration::from_secs(10);
-
-/// How one of the programs stands.
-#[derive(Clone, Debug, Serialize)]
-pub struct Row {
-    /// Its name.
-    pub component: &'static str,
-    /// In a word: running, restarting, stopped, absent.
-    pub state: &'static str,
-    /// Its process.
-    pub pid: Option<i32>,
-    /// Since when.
-    pub since: Option<Timestamp>,
-    /// How often it was started again after a crash.
-    pub restarts: u32,
-    /// Why, where that is not plain.
-    pub reason: Option<String>,
-}
 
 /// A cluster of plain processes.
 pub struct HostCluster {
@@ -52,34 +38,11 @@ pub struct HostCluster {
 }
 
 impl HostCluster {
-    /// What has to be so that it runs.
-    ///
-    /// # Errors
-    /// When a program is missing.
-    pub fn plan(&self, part: &Part) -> Result<(Graph, Vec<Box<dyn Planned>>)> {
-        let steps = steps::all(&self.known)?;
-        Ok((graph(&steps)?.part(part)?, steps))
-    }
-
-    /// Where runs are noted.
-    pub fn journal(&self) -> PathBuf {
-        self.place().data("journal.jsonl")
-    }
-
     fn place(&self) -> &Place {
         &self.known.place
     }
 
-    /// Whether there is anything of it.
-    pub fn exists(&self) -> bool {
-        self.place().dir().exists()
-    }
-
-    /// How its programs stand.
-    ///
-    /// # Errors
-    /// When what is noted of them cannot be read.
-    pub fn rows(&self) -> Result<Vec<Row>> {
+    fn standing(&self) -> Result<Vec<Row>> {
         let row = |component: Component| {
             let run_dir = self.run_dir(component);
             let standing = control::look(&run_dir)?;
@@ -90,12 +53,10 @@ impl HostCluster {
                 Some(Phase::Stopped) => "stopped",
             };
             Ok(Row {
-                component: component.name(),
-                state,
                 pid: standing.as_ref().and_then(|one| one.pid),
                 since: standing.as_ref().and_then(|one| one.since),
                 restarts: standing.as_ref().map_or(0, |one| one.restarts),
-                reason: standing.and_then(|one| one.reason),
+                ..Row::new(component.name(), state, standing.and_then(|one| one.reason))
             })
         };
         Component::ALL.into_iter().map(row).collect()
@@ -106,11 +67,7 @@ impl HostCluster {
         place.home.run(&place.unit(component.name()))
     }
 
-    /// Stops it; what it keeps stays. Says whether anything ran.
-    ///
-    /// # Errors
-    /// With what does not end.
-    pub async fn stop(&self, report: &dyn Report) -> Result<bool> {
+    async fn stopped(&self, report: &dyn Report) -> Result<bool> {
         let about = |component: Component| About::new(component.name(), report);
         let stop = async |component: Component| {
             let ran = control::stop(&self.run_dir(component)).await?;
@@ -119,9 +76,7 @@ impl HostCluster {
             }
             Ok::<_, anyhow::Error>(ran)
         };
-        for wire in self.place().wires() {
-            control::stop(&wire).await?;
-        }
+        wires::stop(self.place()).await?;
         // First whoever would start again what ends now.
         let first = [
             Component::Kubelet,
@@ -138,8 +93,7 @@ impl HostCluster {
         Ok(ran)
     }
 
-    /// What `delete` would remove.
-    pub fn belongings(&self) -> Vec<String> {
+    fn owned(&self) -> Vec<String> {
         let place = self.place();
         let mut all = Vec::new();
         if place.dir().exists() {
@@ -154,12 +108,8 @@ impl HostCluster {
         all
     }
 
-    /// Removes it with all that it keeps.
-    ///
-    /// # Errors
-    /// With the first thing that cannot be removed.
-    pub async fn delete(&self, report: &dyn Report) -> Result<()> {
-        self.stop(report).await?;
+    async fn deleted(&self, report: &dyn Report) -> Result<()> {
+        self.stopped(report).await?;
         let place = self.place();
         if kubeconfig::remove_from(&steps::note(place), &place.name())? {
             say(
@@ -170,13 +120,9 @@ impl HostCluster {
         }
         network::remove(place).await?;
         groups::remove(place)?;
-        let units = Component::ALL.map(|component| self.run_dir(component));
-        for run_dir in units.into_iter().chain(place.wires()) {
-            store::remove(&run_dir)?;
-            let unit = run_dir.file_name().unwrap_or_default();
-            for log in logs::files(&place.home.log(&unit.to_string_lossy())) {
-                store::remove(&log)?;
-            }
+        wires::remove(place)?;
+        for component in Component::ALL {
+            wires::forget(place, &self.run_dir(component))?;
         }
         store::remove(&place.dir()).with_context(|| {
             format!(
@@ -192,22 +138,7 @@ impl HostCluster {
         Ok(())
     }
 
-    /// Its administrator's kubeconfig.
-    ///
-    /// # Errors
-    /// When there is no cluster.
-    pub fn kubeconfig(&self) -> Result<String> {
-        match store::read(&self.place().kubeconfig())? {
-            Some(text) => Ok(text),
-            None => bail!(
-                "there is no cluster {}; comind-ops cluster create makes it",
-                self.place().name()
-            ),
-        }
-    }
-
-    /// What this machine lacks for it; nothing when all is there.
-    pub async fn lacks(&self) -> Option<String> {
+    async fn lacking(&self) -> Option<String> {
         if !crate::home::is_root() {
             return Some(
                 "a cluster of plain processes needs root: it makes networks and mounts".to_owned(),
@@ -217,5 +148,56 @@ impl HostCluster {
             return Some(format!("{error:#}"));
         }
         None
+    }
+}
+
+impl Cluster for HostCluster {
+    fn known(&self) -> &Arc<Known> {
+        &self.known
+    }
+
+    fn lacks(&self) -> BoxFuture<'_, Option<String>> {
+        self.lacking().boxed()
+    }
+
+    fn steps(&self) -> Result<Vec<Box<dyn Planned>>> {
+        steps::all(&self.known)
+    }
+
+    fn step_of(&self, need: Id) -> Id {
+        need
+    }
+
+    fn images(&self, id: Id, recipes: Vec<(String, Recipe)>) -> Box<dyn Planned> {
+        let known = self.known.clone();
+        match known.ways.registry {
+            None => Box::new(Images { known, id, recipes }),
+            Some(_) => Box::new(Brought {
+                known,
+                id,
+                recipes,
+                how: How::ByHand,
+            }),
+        }
+    }
+
+    fn exists(&self) -> bool {
+        self.place().dir().exists()
+    }
+
+    fn rows(&self) -> BoxFuture<'_, Result<Vec<Row>>> {
+        std::future::ready(self.standing()).boxed()
+    }
+
+    fn stop<'a>(&'a self, report: &'a dyn Report) -> BoxFuture<'a, Result<bool>> {
+        self.stopped(report).boxed()
+    }
+
+    fn belongings(&self) -> BoxFuture<'_, Result<Vec<String>>> {
+        std::future::ready(Ok(self.owned())).boxed()
+    }
+
+    fn delete<'a>(&'a self, report: &'a dyn Report) -> BoxFuture<'a, Result<()>> {
+        self.deleted(report).boxed()
     }
 }

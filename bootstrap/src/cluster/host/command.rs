@@ -18,12 +18,24 @@ pub async fn run<A: AsRef<OsStr>>(
     program: &str,
     args: impl IntoIterator<Item = A>,
 ) -> Result<String> {
+    run_within(LIMIT, program, args).await
+}
+
+/// The same, for a program that may take so long.
+///
+/// # Errors
+/// With the command and its last words when it fails or does not end.
+pub async fn run_within<A: AsRef<OsStr>>(
+    limit: Duration,
+    program: impl AsRef<OsStr>,
+    args: impl IntoIterator<Item = A>,
+) -> Result<String> {
     let mut command = Command::new(program);
     command.args(args).stdin(Stdio::null()).kill_on_drop(true);
     let shown = shown(&command);
-    let output = tokio::time::timeout(LIMIT, command.output())
+    let output = tokio::time::timeout(limit, command.output())
         .await
-        .with_context(|| format!("`{shown}` did not end within {} s", LIMIT.as_secs()))?
+        .with_context(|| format!("`{shown}` did not end within {} s", limit.as_secs()))?
         .with_context(|| format!("cannot run `{shown}`; run `make setup-cluster`"))?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());

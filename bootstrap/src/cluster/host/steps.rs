@@ -26,23 +26,12 @@ use crate::event::About;
 use crate::plan::graph::Id;
 use crate::plan::step::{Change, Planned, Step};
 use crate::programs::Programs;
-use crate::supervise::control::{self, Launcher};
+use crate::supervise::control;
 use crate::supervise::logs;
 use crate::supervise::state::Phase;
 use crate::wait::Look;
 
-/// What all steps of a cluster know.
-#[derive(Clone, Debug)]
-pub struct Known {
-    /// Where everything is.
-    pub place: Place,
-    /// Where programs are.
-    pub programs: Programs,
-    /// How a supervisor is started.
-    pub launcher: Launcher,
-    /// The user's kubeconfig, if it is to know the cluster.
-    pub users_kubeconfig: Option<PathBuf>,
-}
+pub use crate::cluster::known::Known;
 
 /// The steps, in the order in which they are shown.
 ///

@@ -1,9 +1,9 @@
-//! The cluster's programs as a table for people.
+//! A cluster's programs or nodes as a table for people.
 
 use comfy_table::{Cell, Color};
 use jiff::Timestamp;
 
-use crate::cluster::host::cluster::Row;
+use crate::cluster::kind::Row;
 use crate::services::table::{Look, ago_or_none, coloured, first_line, plain, trimmed};
 
 /// The table.
@@ -24,7 +24,7 @@ pub fn components(rows: &[Row], now: Timestamp, look: Look) -> String {
             _ => Color::Red,
         };
         table.add_row([
-            Cell::new(row.component),
+            Cell::new(&row.component),
             coloured(row.state, colour, look),
             Cell::new(
                 row.pid

@@ -1,0 +1,119 @@
+//! The step that brings images that are made here to nodes that are not processes of ours: by k3d, by
+//! whoever has the nodes, or not at all because they are pulled.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Result, anyhow, bail};
+
+use crate::cluster::host::image::{self, Recipe};
+use crate::cluster::k3d::cli::K3d;
+use crate::cluster::known::Known;
+use crate::cluster::{nodes, objects};
+use crate::event::{About, Level};
+use crate::plan::graph::Id;
+use crate::plan::step::{Change, Step};
+
+/// How they get there.
+pub enum How {
+    /// k3d carries them in.
+    K3d,
+    /// Whoever has the nodes carries them in, or pushes them to a registry.
+    ByHand,
+}
+
+/// The step.
+pub struct Brought {
+    /// Of this cluster.
+    pub known: Arc<Known>,
+    /// The step's name.
+    pub id: Id,
+    /// Their names and what goes into them.
+    pub recipes: Vec<(String, Recipe)>,
+    /// How they get there.
+    pub how: How,
+}
+
+impl Brought {
+    fn archive(&self) -> PathBuf {
+        self.known
+            .place
+            .data("images")
+            .join(format!("{}.tar", self.id))
+    }
+
+    async fn write(&self) -> Result<()> {
+        let (wanted, to) = (self.recipes.clone(), self.archive());
+        if let Some(dir) = to.parent() {
+            std::fs::create_dir_all(dir)?;
+        }
+        tokio::task::spawn_blocking(move || image::write(&wanted, &to)).await?
+    }
+}
+
+/// What somebody has to do who has the nodes. Pure.
+fn by_hand(missing: &[String], archive: &std::path::Path) -> String {
+    format!(
+        "the nodes lack images: {}. They are all in {}: bring them onto each node (ctr -n k8s.io images import FILE) and run this again, or push them to a registry that the nodes pull from and name it with --image-registry",
+        missing.join(", "),
+        archive.display()
+    )
+}
+
+impl Step for Brought {
+    type Seen = Vec<String>;
+
+    fn id(&self) -> Id {
+        self.id
+    }
+
+    fn needs(&self) -> &'static [Id] {
+        &["containerd"]
+    }
+
+    fn limit(&self) -> Duration {
+        Duration::from_secs(300)
+    }
+
+    async fn observe(&self) -> Result<Vec<String>> {
+        if self.known.ways.registry.is_some() {
+            // Whether they can be pulled, their pods will say: who may ask the registry is theirs to know.
+            return Ok(Vec::new());
+        }
+        let client = objects::client(&self.known.place.kubeconfig()).await?;
+        let all = nodes::list(&client).await.map_err(|why| anyhow!(why))?;
+        let wanted: Vec<String> = self.recipes.iter().map(|(name, _)| name.clone()).collect();
+        Ok(nodes::lacking(&all, &wanted))
+    }
+
+    fn diff(&self, missing: &Vec<String>) -> Vec<Change> {
+        let bring = |name: &String| Change::new(format!("bring the image {name} to the nodes"));
+        missing.iter().map(bring).collect()
+    }
+
+    async fn apply(&self, missing: Vec<String>, about: About<'_>) -> Result<()> {
+        self.write().await?;
+        let archive = self.archive();
+        match &self.how {
+            How::ByHand => bail!("{}", by_hand(&missing, &archive)),
+            How::K3d => {
+                about.say(Level::Doing, "bring them into the cluster");
+                let k3d = K3d::find(&self.known.programs)?;
+                k3d.import(&archive, &self.known.place.name()).await?;
+                crate::store::remove(&archive).map(drop)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::by_hand;
+
+    #[test]
+    fn what_is_to_be_done_by_hand_is_said() {
+        let said = by_hand(&["comind.local/git:1".to_owned()], "/a/first.tar".as_ref());
+        insta::assert_snapshot!(said, @"the nodes lack images: comind.local/git:1. They are all in /a/first.tar: bring them onto each node (ctr -n k8s.io images import FILE) and run this again, or push them to a registry that the nodes pull from and name it with --image-registry");
+    }
+}
