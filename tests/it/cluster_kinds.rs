@@ -229,7 +229,9 @@ async fn nothing_of_ours_is_left(host: &PlatformOf, guest: &Guest) -> Result<()>
         "namespace/monitoring",
         "argoproj.io",
         "argocd-",
-        "comind",
+        "monitors.comind.pro",
+        "/comind-ingress",
+        "/app-deployer",
     ] {
         ensure!(!left.contains(gone), "{gone}: {left}");
     }

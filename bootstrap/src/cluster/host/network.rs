@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use serde_json::Value;
 
 use crate::cluster::host::command::{run, succeeds};
-use crate::cluster::host::place::Place;
+use crate::cluster::host::place::{PODS, Place, SERVICES};
 use crate::plan::step::Change;
 
 /// In the cluster's namespace the cable's end is called so.
@@ -70,8 +70,10 @@ fn forwards() -> bool {
     std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward").is_ok_and(|text| text.trim() == "1")
 }
 
-/// The rules on this machine: leave as us, and be let through.
-fn rules(place: &Place) -> [Vec<String>; 3] {
+/// The rules on this machine: leave as us, and be let through. But addresses that mean something
+/// inside only stay inside: while a Service has nobody behind it, somebody outside might answer.
+/// Each is put before those before it.
+fn rules(place: &Place) -> [Vec<String>; 5] {
     let (network, link) = (place.env.network(), place.env.link());
     let rule = |text: String| {
         let words = text.split(' ').map(str::to_owned);
@@ -87,6 +89,10 @@ fn rules(place: &Place) -> [Vec<String>; 3] {
         rule(format!(
             "-t filter @ FORWARD -o {link} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"
         )),
+        rule(format!(
+            "-t filter @ FORWARD -i {link} -d {SERVICES} -j REJECT"
+        )),
+        rule(format!("-t filter @ FORWARD -i {link} -d {PODS} -j REJECT")),
     ]
 }
 
@@ -130,7 +136,7 @@ pub fn diff(place: &Place, seen: &Seen) -> Vec<Change> {
     }
     if !seen.way_out {
         changes.push(Change::new(format!(
-            "let {} out (forwarding, and three iptables rules with the comment {COMMENT})",
+            "let {} out (forwarding, and five iptables rules with the comment {COMMENT})",
             place.env.network()
         )));
     }
@@ -291,7 +297,7 @@ mod tests {
         insta::assert_snapshot!(words(Seen::default()), @r"
         make the network namespace comind-ops-dev
         lay the cable comind-dev (10.231.0.1 to 10.231.0.2)
-        let 10.231.0.0/24 out (forwarding, and three iptables rules with the comment comind-ops)
+        let 10.231.0.0/24 out (forwarding, and five iptables rules with the comment comind-ops)
         ");
         let all = Seen {
             namespace: true,

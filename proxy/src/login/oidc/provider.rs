@@ -233,11 +233,12 @@ impl Provider {
             ));
         }
         let secure = url.scheme() == "https";
-        for endpoint in [
+        let always = [
             &about.authorization_endpoint,
             &about.token_endpoint,
             &about.jwks_uri,
-        ] {
+        ];
+        for endpoint in always.into_iter().chain(&about.userinfo_endpoint) {
             if secure && endpoint.scheme() != "https" {
                 return Err(format!("{url} names {endpoint}, which is without TLS"));
             }
