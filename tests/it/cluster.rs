@@ -151,6 +151,7 @@ async fn the_whole_life_of_a_cluster() -> Result<()> {
     );
 
     pods_services_and_volumes(&cluster).await?;
+    metrics_are_its_own(&cluster).await?;
     a_service_is_reached_from_this_machine(&cluster).await?;
     nothing_to_do(&cluster).await?;
     drift_is_seen_and_healed(&cluster).await?;
@@ -184,6 +185,20 @@ async fn pods_services_and_volumes(cluster: &Cluster) -> Result<()> {
         .await?;
     ensure!(claim == "Bound", "{claim}");
     Ok(())
+}
+
+/// What metrics-server serves is served by it, and by nobody else who might answer outside: without
+/// it no namespace ends.
+async fn metrics_are_its_own(cluster: &Cluster) -> Result<()> {
+    wait_for("the node's figures", START, async || {
+        let told = cluster.ask(&["top", "nodes", "--no-headers"]).await?;
+        ensure!(told.contains(&cluster.name()), "{told}");
+        Ok(())
+    })
+    .await?;
+    cluster.ask(&["create", "namespace", "passing"]).await?;
+    let delete = ["delete", "namespace", "passing", "--timeout=60s"];
+    cluster.ask(&delete).await.map(drop)
 }
 
 async fn a_service_is_reached_from_this_machine(cluster: &Cluster) -> Result<()> {
