@@ -1,4 +1,4 @@
-//! Clusters that are no processes of ours: one that is there already, and what it lacks; k3d as
+//! Clusters that are no processes of ours: one that is there already, used and left as it was; k3d as
 //! far as it goes without its nodes' image; and why `auto` chooses what it chooses.
 
 use std::os::unix::fs::PermissionsExt as _;
@@ -8,10 +8,12 @@ use anyhow::{Context as _, Result, ensure};
 use comind_peers::dockerd::Dockerd;
 use comind_peers::images;
 use comind_peers::kube::KubeApi;
+use comind_peers::wait::wait_for;
 use http::Method;
 use serde_json::{Value, json};
+use tokio::process::Command;
 
-use crate::ops::{Done, Ops};
+use crate::ops::{Done, Ops, START, finish};
 use crate::platform_of::PlatformOf;
 
 const CREATE: &[&str] = &["cluster", "create"];
@@ -41,7 +43,7 @@ impl Guest {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cluster_that_is_there_is_used() -> Result<()> {
+async fn a_cluster_that_is_there_is_used_and_left_as_it_was() -> Result<()> {
     let host = PlatformOf::new("stage")?;
     host.ops.good(CREATE).await?;
     what_it_lacks_is_said(&host).await?;
@@ -81,7 +83,10 @@ async fn a_cluster_that_is_there_is_used() -> Result<()> {
         "{}",
         other.said()
     );
-    Ok(())
+
+    its_images_are_brought_by_hand(&host, &guest).await?;
+    the_whole_platform_comes_up(&host, &guest).await?;
+    nothing_of_ours_is_left(&host, &guest).await
 }
 
 async fn what_it_lacks_is_said(host: &PlatformOf) -> Result<()> {
@@ -125,6 +130,121 @@ async fn what_it_lacks_is_said(host: &PlatformOf) -> Result<()> {
         said.said()
     );
     ensure!(!said.err.contains(token.trim()), "a token is no news");
+    Ok(())
+}
+
+fn archive(guest: &Guest, step: &str) -> PathBuf {
+    let images = guest.ops.home().join("data/cluster-stage/images");
+    images.join(format!("{step}.tar"))
+}
+
+/// Without a way to bring them in, it says which they are and where they lie.
+async fn its_images_are_brought_by_hand(host: &PlatformOf, guest: &Guest) -> Result<()> {
+    let steps = ["first-images", "images-of-services"];
+    let only = ["bootstrap", "--only", steps[0], "--only", steps[1]];
+    let refused = guest
+        .refused(&only, "the nodes lack images: comind.local/argocd:")
+        .await?;
+    ensure!(
+        refused.err.contains("--image-registry"),
+        "{}",
+        refused.said()
+    );
+    let socket = host
+        .ops
+        .home()
+        .join("run/cluster-stage-containerd/containerd.sock");
+    for step in steps {
+        let mut command = Command::new("ctr");
+        command.arg("-a").arg(&socket);
+        command
+            .args(["-n", "k8s.io", "images", "import"])
+            .arg(archive(guest, step));
+        let done = finish(command).await?;
+        ensure!(done.code == 0, "{}", done.said());
+    }
+    // The kubelet names what it has every few seconds.
+    wait_for("the images", START, async || {
+        let plan = guest.ops.run(&[&only[..], &["--plan"]].concat()).await?;
+        ensure!(plan.code == 0, "{}", plan.said());
+        Ok(())
+    })
+    .await
+}
+
+async fn the_whole_platform_comes_up(host: &PlatformOf, guest: &Guest) -> Result<()> {
+    let done = guest.ops.good(&["bootstrap"]).await?;
+    ensure!(
+        done.err.contains("this machine's services are not watched"),
+        "{}",
+        done.said()
+    );
+    ensure!(
+        done.out.contains("kubectl --context comind-ops-stage") && !done.out.contains("host-redis"),
+        "{}",
+        done.said()
+    );
+    let secret = [
+        "-n",
+        "monitoring",
+        "get",
+        "secret",
+        "comind-ops-targets",
+        "-o",
+        "jsonpath={.data}",
+    ];
+    let secret = host.ask(&secret).await?;
+    ensure!(
+        !secret.contains("host-"),
+        "nobody there has to know our passwords"
+    );
+    let login = guest.ops.good(&["--json", "gitops", "login"]).await?;
+    ensure!(
+        login.out.contains("http://10.231.1.2:30418/"),
+        "{}",
+        login.out
+    );
+    let again = guest.ops.good(&["bootstrap"]).await?;
+    ensure!(
+        again.err.contains("nothing was changed"),
+        "{}",
+        again.said()
+    );
+    Ok(())
+}
+
+async fn nothing_of_ours_is_left(host: &PlatformOf, guest: &Guest) -> Result<()> {
+    host.ask(&["create", "namespace", "theirs"]).await?;
+    guest.ops.good(&["destroy", "--yes"]).await?;
+    let left = host
+        .ask(&[
+            "get",
+            "namespaces,clusterroles,crds,ingressclasses",
+            "-o",
+            "name",
+        ])
+        .await?;
+    for gone in [
+        "namespace/argocd",
+        "namespace/monitoring",
+        "argoproj.io",
+        "argocd-",
+        "monitors.comind.pro",
+        "sealedsecrets.bitnami.com",
+        "comind-ops-sealed-secrets",
+        "/comind-ingress",
+        "/app-deployer",
+    ] {
+        ensure!(!left.contains(gone), "{gone}: {left}");
+    }
+    ensure!(
+        left.contains("namespace/theirs") && left.contains("/comind-ops-coredns"),
+        "{left}"
+    );
+    ensure!(!guest.ops.home().join("data/cluster-stage").exists());
+    // It runs on, as whoever has made it left it.
+    let plan = host.ops.run(&["cluster", "create", "--plan"]).await?;
+    ensure!(plan.code == 0, "{}", plan.said());
     Ok(())
 }
 

@@ -88,6 +88,11 @@ impl Seen {
         (labels[LABEL.0] != LABEL.1).then(|| title(&self.wanted))
     }
 
+    /// Whether it is in the cluster.
+    pub fn is_there(&self) -> bool {
+        self.live.is_some()
+    }
+
     /// What it is called, for people.
     pub fn title(&self) -> String {
         title(&self.wanted)
@@ -106,16 +111,28 @@ impl Seen {
 pub async fn look(client: &Client, wanted: &[Value]) -> Result<Vec<Seen>> {
     let mut all = Vec::new();
     for object in wanted {
-        let found = api(client, object)?
-            .get_opt(name(object)?)
-            .await
-            .with_context(|| format!("cannot look at {}", title(object)))?;
-        all.push(Seen {
-            wanted: object.clone(),
-            live: found.map(serde_json::to_value).transpose()?,
-        });
+        all.push(look_at(client, object).await?);
     }
     Ok(all)
+}
+
+/// Looks at one of them anew.
+///
+/// # Errors
+/// When the cluster does not answer.
+pub async fn again(client: &Client, seen: &Seen) -> Result<Seen> {
+    look_at(client, &seen.wanted).await
+}
+
+async fn look_at(client: &Client, object: &Value) -> Result<Seen> {
+    let found = api(client, object)?
+        .get_opt(name(object)?)
+        .await
+        .with_context(|| format!("cannot look at {}", title(object)))?;
+    Ok(Seen {
+        wanted: object.clone(),
+        live: found.map(serde_json::to_value).transpose()?,
+    })
 }
 
 /// What differs, in words. Pure.
@@ -182,18 +199,18 @@ pub async fn apply(client: &Client, seen: &[Seen]) -> Result<()> {
     Ok(())
 }
 
-/// Removes an object, if it is there and carries our label; says whether it did.
+/// Removes an object, if it is there and carries our label.
 ///
 /// # Errors
 /// When the cluster refuses.
-pub async fn remove(client: &Client, seen: &Seen) -> Result<bool> {
+pub async fn remove(client: &Client, seen: &Seen) -> Result<()> {
     if seen.live.is_none() || seen.stranger().is_some() {
-        return Ok(false);
+        return Ok(());
     }
     let deleted = api(client, &seen.wanted)?
         .delete(name(&seen.wanted)?, &DeleteParams::default())
         .await;
-    deleted.map(|_| true).map_err(|error| {
+    deleted.map(drop).map_err(|error| {
         let (title, why) = (seen.title(), why::error(&error));
         anyhow!("the cluster refused to remove {title}: {why}")
     })

@@ -18,13 +18,15 @@ use crate::cluster::known::Known;
 use crate::cluster::objects::{self, LABEL};
 use crate::cluster::why;
 use crate::event::{Level, Report, say};
-use crate::platform::{argocd, rooms};
+use crate::platform::{argocd, rooms, sealed_secrets};
 use crate::wait::{Gave, Look, until};
 
 /// How long Argo CD may take to remove what it has made.
 const APPLICATIONS: Duration = Duration::from_secs(120);
 /// How long namespaces may take to end with all that is in them.
 const NAMESPACES: Duration = Duration::from_secs(180);
+/// How long one of its objects of the whole cluster may take to end.
+const ENDING: Duration = Duration::from_secs(60);
 /// While an application carries this, Argo CD removes what it has made before it lets it go.
 const CASCADE: &str = "resources-finalizer.argocd.argoproj.io";
 
@@ -34,12 +36,16 @@ pub fn places(env: Env) -> Vec<Value> {
     let rooms = rooms::objects(env).into_iter();
     let mut all: Vec<Value> = rooms.filter(|one| one["kind"] == "Namespace").collect();
     for kind in ["applications", "applicationsets", "appprojects"] {
-        all.push(json!({
-            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-            "metadata": { "name": format!("{kind}.argoproj.io"), "labels": { LABEL.0: LABEL.1 } },
-        }));
+        all.push(definition(&format!("{kind}.argoproj.io")));
     }
     all
+}
+
+fn definition(name: &str) -> Value {
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": { "name": name, "labels": { LABEL.0: LABEL.1 } },
+    })
 }
 
 /// Those of the platform's namespaces that there are, and are ours.
@@ -86,10 +92,34 @@ pub async fn remove(known: &Known, report: &dyn Report) -> Result<()> {
     end_namespaces(&client, &rooms, report).await?;
     let mut wanted = rooms::objects(known.place.env);
     wanted.extend(argocd::manifest(known)?);
+    wanted.extend(sealed_secrets::manifest(&known.ways)?);
+    wanted.push(definition("monitors.comind.pro"));
     wanted.retain(|one| one["metadata"]["namespace"].is_null() && one["kind"] != "Namespace");
-    for seen in objects::look(&client, &wanted).await? {
-        if objects::remove(&client, &seen).await? {
-            say(report, Level::Changed, format!("removed {}", seen.title()));
+    let mut ours = objects::look(&client, &wanted).await?;
+    ours.retain(|one| one.stranger().is_none());
+    for one in &ours {
+        objects::remove(&client, one).await?;
+    }
+    all_gone(&client, &ours, report).await
+}
+
+/// A definition ends a moment after it was told to, when nothing of its kind is left.
+async fn all_gone(client: &Client, ours: &[objects::Seen], report: &dyn Report) -> Result<()> {
+    for one in ours.iter().filter(|one| one.is_there()) {
+        let ended = until(
+            ENDING,
+            |why| say(report, Level::Waiting, format!("waiting: {why}")),
+            || async {
+                match objects::again(client, one).await {
+                    Ok(now) if now.is_there() => Look::NotYet(format!("{} ends", now.title())),
+                    Ok(_) => Look::Done(()),
+                    Err(error) => Look::NotYet(format!("{error:#}")),
+                }
+            },
+        );
+        match ended.await {
+            Ok(()) => say(report, Level::Changed, format!("removed {}", one.title())),
+            Err(Gave::TimedOut(why) | Gave::Hopeless(why)) => bail!("not gone yet: {why}"),
         }
     }
     Ok(())

@@ -21,6 +21,8 @@ use super::wish::{SecretKey, Wish};
     category = "monitoring",
     namespaced,
     status = "MonitorStatus",
+    // By this `destroy` knows that it may go: Argo CD leaves definitions.
+    label("app.kubernetes.io/managed-by", "comind-ops"),
     printcolumn = r#"{"name":"Kind","type":"string","jsonPath":".spec.kind"}"#,
     printcolumn = r#"{"name":"Required","type":"boolean","jsonPath":".spec.required"}"#,
     printcolumn = r#"{"name":"Accepted","type":"string","jsonPath":".status.conditions[?(@.type==\"Accepted\")].status"}"#,
