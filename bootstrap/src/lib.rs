@@ -21,5 +21,6 @@ pub mod services;
 pub mod store;
 pub mod supervise;
 pub mod terraform;
+pub mod validity;
 pub mod wait;
 pub mod watch;

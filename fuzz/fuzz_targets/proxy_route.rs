@@ -18,18 +18,8 @@ fuzz_target!(|input: (Vec<(String, String, u8)>, String, String, String)| {
             1 => Path::Exact(path),
             _ => Path::Regex(path),
         };
-        routes.push(Route {
-            name: number.to_string().into(),
-            host,
-            path,
-            headers: Vec::new(),
-            allow: Vec::new(),
-            https_only: false,
-            hsts: None,
-            body_limit: None,
-            demand: None,
-            action: Action::Respond { status: 200, body: "".into() },
-        });
+        let action = Action::Respond { status: 200, body: "".into() };
+        routes.push(Route::open(number.to_string(), host, path, action));
     }
     let (table, _) = Compiler::default().compile(&routes);
     let Ok(uri) = target.parse::<http::Uri>() else { return };

@@ -152,6 +152,24 @@ pub struct Route {
     pub action: Action,
 }
 
+impl Route {
+    /// For all who ask, in whatever way.
+    pub fn open(name: impl Into<Arc<str>>, host: Host, path: Path, action: Action) -> Self {
+        Self {
+            name: name.into(),
+            host,
+            path,
+            headers: Vec::new(),
+            allow: Vec::new(),
+            https_only: false,
+            hsts: None,
+            body_limit: None,
+            demand: None,
+            action,
+        }
+    }
+}
+
 /// The hosts of a route.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Host {

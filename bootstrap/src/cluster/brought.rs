@@ -1,7 +1,6 @@
 //! The step that brings images that are made here to nodes that are not processes of ours: by k3d, by
 //! whoever has the nodes, or not at all because they are pulled.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,23 +32,6 @@ pub struct Brought {
     pub recipes: Vec<(String, Recipe)>,
     /// How they get there.
     pub how: How,
-}
-
-impl Brought {
-    fn archive(&self) -> PathBuf {
-        self.known
-            .place
-            .data("images")
-            .join(format!("{}.tar", self.id))
-    }
-
-    async fn write(&self) -> Result<()> {
-        let (wanted, to) = (self.recipes.clone(), self.archive());
-        if let Some(dir) = to.parent() {
-            std::fs::create_dir_all(dir)?;
-        }
-        tokio::task::spawn_blocking(move || image::write(&wanted, &to)).await?
-    }
 }
 
 /// What somebody has to do who has the nodes. Pure.
@@ -93,8 +75,8 @@ impl Step for Brought {
     }
 
     async fn apply(&self, missing: Vec<String>, about: About<'_>) -> Result<()> {
-        self.write().await?;
-        let archive = self.archive();
+        let all = self.recipes.clone();
+        let archive = image::archive(&self.known.place, self.id, all).await?;
         match &self.how {
             How::ByHand => bail!("{}", by_hand(&missing, &archive)),
             How::K3d => {

@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn values_name_images_and_no_passwords() -> Result<()> {
-        let images = Images::named(|name| format!("here/{name}:1"));
+        let images = Images::named(|name| Ok(format!("here/{name}:1")))?;
         let (env, settings) = (Env::Stage, Settings::default());
         let files = made(env, &Ways::host(env), &Source::Own, &images, &settings)?;
         insta::assert_snapshot!(files["environments/stage/made/comind-ops.yaml"]);

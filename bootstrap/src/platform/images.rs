@@ -3,11 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use crate::cluster::host::image::{Base, Recipe};
-use crate::cluster::host::steps::BUILT;
-use crate::platform::sealed_secrets;
+use crate::cluster::host::steps::{BUILT, alone};
 use crate::programs::Programs;
 
 /// The links that choose a role of Argo CD's one program.
@@ -61,9 +60,9 @@ pub fn recipes(
     let deb = |name: &str| programs.find(name, BUILT);
     let first = vec![
         named(argocd(programs, base)?)?,
-        named(server(base, "redis", "/usr/bin/redis-server", "999:999"))?,
+        named(on(base, "redis", "999:999", &["/usr/bin/redis-server"]))?,
         named(git(base))?,
-        named(sealed_secrets::recipe(programs)?)?,
+        named(alone(programs, "/bin/sealed-secrets-controller")?)?,
     ];
     let then = vec![
         named(postgresql(base))?,
@@ -88,15 +87,12 @@ pub fn recipes(
         ))?,
     ];
     let name = |wanted: &str| {
-        let found = first
-            .iter()
-            .chain(&then)
-            .find(|(_, one)| one.name == wanted);
-        found
-            .map(|(reference, _)| reference.clone())
-            .unwrap_or_default()
+        let mut all = first.iter().chain(&then);
+        let found = all.find(|(_, one)| one.name == wanted);
+        let (reference, _) = found.with_context(|| format!("there is no image {wanted}"))?;
+        Ok(reference.clone())
     };
-    let images = Images::named(name);
+    let images = Images::named(name)?;
     Ok((first, then, images))
 }
 
@@ -117,27 +113,30 @@ impl Images {
     }
 
     /// Each by what it is.
-    pub fn named(name: impl Fn(&str) -> String) -> Self {
-        Self {
-            argocd: name("argocd"),
-            redis: name("redis"),
-            git: name("git"),
-            sealed_secrets: name("sealed-secrets"),
-            postgresql: name("postgresql"),
-            minio: name("minio"),
-            prometheus: name("prometheus"),
-            alertmanager: name("alertmanager"),
-            comind_ops: name("comind-ops"),
-        }
+    ///
+    /// # Errors
+    /// Those of `name`.
+    pub fn named(name: impl Fn(&str) -> Result<String>) -> Result<Self> {
+        Ok(Self {
+            argocd: name("argocd")?,
+            redis: name("redis")?,
+            git: name("git")?,
+            sealed_secrets: name("sealed-secrets-controller")?,
+            postgresql: name("postgresql")?,
+            minio: name("minio")?,
+            prometheus: name("prometheus")?,
+            alertmanager: name("alertmanager")?,
+            comind_ops: name("comind-ops")?,
+        })
     }
 }
 
-/// A server that the root file system has.
-fn server(base: &Base, name: &'static str, program: &'static str, user: &'static str) -> Recipe {
+/// Something that runs on the root file system.
+fn on(base: &Base, name: &'static str, user: &'static str, entry: &[&'static str]) -> Recipe {
     Recipe {
         name,
         base: Some(base.clone()),
-        entrypoint: vec![program],
+        entrypoint: entry.to_vec(),
         user,
         ..Recipe::default()
     }
@@ -148,7 +147,7 @@ fn program(base: &Base, to: &'static str, from: PathBuf, user: &'static str) -> 
     let name = to.rsplit('/').next().unwrap_or(to);
     Recipe {
         files: vec![(to, from)],
-        ..server(base, name, name, user)
+        ..on(base, name, user, &[name])
     }
 }
 
@@ -167,13 +166,13 @@ fn alertmanager(base: &Base, from: PathBuf) -> Recipe {
 fn git(base: &Base) -> Recipe {
     Recipe {
         folders: vec![("srv/git", USER)],
-        entrypoint: vec!["/usr/bin/tini", "--"],
-        ..server(base, "git", "", "999:999")
+        ..on(base, "git", "999:999", &["/usr/bin/tini", "--"])
     }
 }
 
 /// It is told what the official image is told.
 fn postgresql(base: &Base) -> Recipe {
+    let start = ["/bin/sh", "/usr/local/bin/start-postgresql"];
     Recipe {
         texts: vec![
             (
@@ -183,8 +182,7 @@ fn postgresql(base: &Base) -> Recipe {
             // initdb wants to know whom it runs as.
             ("etc/passwd", users("postgres", "/var/lib/postgresql")),
         ],
-        entrypoint: vec!["/bin/sh", "/usr/local/bin/start-postgresql"],
-        ..server(base, "postgresql", "", "999:999")
+        ..on(base, "postgresql", "999:999", &start)
     }
 }
 
@@ -198,8 +196,6 @@ fn argocd(programs: &Programs, base: &Base) -> Result<Recipe> {
         files.push((to, programs.find(name, BUILT)?));
     }
     Ok(Recipe {
-        name: "argocd",
-        base: Some(base.clone()),
         folders: [
             "home/argocd",
             "app",
@@ -219,8 +215,7 @@ fn argocd(programs: &Programs, base: &Base) -> Result<Recipe> {
             .iter()
             .map(|role| (format!("usr/local/bin/{role}"), "argocd"))
             .collect(),
-        entrypoint: vec!["/usr/bin/tini", "--"],
-        user: "999:999",
+        ..on(base, "argocd", "999:999", &["/usr/bin/tini", "--"])
     })
 }
 

@@ -7,8 +7,7 @@ use std::time::Duration;
 use anyhow::Result;
 use serde_json::Value;
 
-use crate::cluster::host::image::Recipe;
-use crate::cluster::host::steps::{BUILT, Known};
+use crate::cluster::host::steps::Known;
 use crate::cluster::objects;
 use crate::cluster::ready::{self, Workload};
 use crate::cluster::ways::Ways;
@@ -17,29 +16,12 @@ use crate::fingerprint;
 use crate::plan::graph::Id;
 use crate::plan::step::{Change, Step};
 use crate::platform::sealing_key::Pair;
-use crate::programs::Programs;
 use crate::wait::Look;
 
 /// Where it runs.
 const NAMESPACE: &str = "platform";
 /// The annotation of its pod that tells one key from another.
 const KEY: &str = "comind.pro/key";
-/// Its program, here and in its image.
-const PROGRAM: &str = "sealed-secrets-controller";
-
-/// Its image: a program that needs nothing else.
-///
-/// # Errors
-/// When the program is missing.
-pub fn recipe(programs: &Programs) -> Result<Recipe> {
-    Ok(Recipe {
-        name: "sealed-secrets",
-        files: vec![("bin/controller", programs.find(PROGRAM, BUILT)?)],
-        entrypoint: vec!["/bin/controller"],
-        user: "65532:65532",
-        ..Recipe::default()
-    })
-}
 
 /// The step.
 pub struct SealedSecrets {
@@ -72,6 +54,14 @@ impl SealedSecrets {
         let objects = objects::look(&client, &wanted).await?;
         Ok(Seen { pair, objects })
     }
+}
+
+/// What it has of the whole cluster and of namespaces, as it would be removed: without what needs a key.
+///
+/// # Errors
+/// When the manifest is wrong.
+pub fn manifest(ways: &Ways) -> Result<Vec<Value>> {
+    wanted(ways, "", None)
 }
 
 /// The objects; the key comes first, since the controller reads it when it starts, and another one

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use rcgen::{
     CertificateParams, DistinguishedName, DnType, KeyPair, KeyUsagePurpose, PKCS_RSA_SHA256,
 };
@@ -18,7 +18,7 @@ use crate::home::Home;
 use crate::platform::logins;
 use crate::platform::sealing::Random;
 use crate::secret::Secret;
-use crate::store;
+use crate::{store, validity};
 
 /// As the controller makes its own.
 const BITS: usize = 4096;
@@ -68,17 +68,7 @@ impl Pair {
         name.push(DnType::CommonName, "comind-ops sealing");
         params.distinguished_name = name;
         params.key_usages = vec![KeyUsagePurpose::KeyEncipherment];
-        let day = |at: Timestamp| {
-            let date = at.to_zoned(jiff::tz::TimeZone::UTC).date();
-            rcgen::date_time_ymd(
-                date.year().into(),
-                date.month().unsigned_abs(),
-                date.day().unsigned_abs(),
-            )
-        };
-        // From yesterday, because clocks differ.
-        params.not_before = day(now - SignedDuration::from_hours(24));
-        params.not_after = day(now + SignedDuration::from_hours(24 * DAYS));
+        validity::set(&mut params, now, DAYS)?;
         Ok(Self {
             key: Secret::new(pem.as_str()),
             certificate: params.self_signed(&pair)?.pem(),

@@ -356,23 +356,14 @@ fn upstream(endpoints: Vec<Endpoint>, services: Vec<ServiceUpstream>) -> Upstrea
 }
 
 fn route(host: &str, upstream: Upstream) -> Route {
-    Route {
-        demand: None,
-        name: host.into(),
-        host: Host::Exact(host.to_owned()),
-        path: Path::Prefix("/".to_owned()),
-        headers: Vec::new(),
-        allow: Vec::new(),
-        https_only: false,
-        hsts: None,
-        body_limit: None,
-        action: Action::Forward(Box::new(Forward {
-            upstream,
-            rewrite: Rewrite::default(),
-            timeouts: Timeouts {
-                connect: CONNECT,
-                ..Timeouts::default()
-            },
-        })),
-    }
+    let action = Action::Forward(Box::new(Forward {
+        upstream,
+        rewrite: Rewrite::default(),
+        timeouts: Timeouts {
+            connect: CONNECT,
+            ..Timeouts::default()
+        },
+    }));
+    let path = Path::Prefix("/".to_owned());
+    Route::open(host, Host::Exact(host.to_owned()), path, action)
 }

@@ -320,17 +320,12 @@ impl<'a> Reading<'a> {
         let secure = one.secure.contains(host);
         let https_only = one.annotations.force_ssl_redirect
             || (secure && one.annotations.ssl_redirect != Some(false));
+        let name = format!("{}/{} {host}{}", one.namespace, one.name, path.as_str());
         self.made.routes.push(Route {
-            name: format!("{}/{} {host}{}", one.namespace, one.name, path.as_str()).into(),
-            host: host_of,
-            path,
-            headers: Vec::new(),
             allow: one.annotations.allow.clone(),
             https_only,
-            hsts: None,
             body_limit: one.annotations.body.flatten(),
-            demand: None,
-            action,
+            ..Route::open(name, host_of, path, action)
         });
         Ok(())
     }

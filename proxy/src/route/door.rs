@@ -194,21 +194,15 @@ mod tests {
             length: path.as_str().len(),
             method: None,
             query: Vec::new(),
-            route: Route {
-                demand: None,
-                name: name.into(),
-                host: Host::Any,
+            route: Route::open(
+                name,
+                Host::Any,
                 path,
-                headers: Vec::new(),
-                allow: Vec::new(),
-                https_only: false,
-                hsts: None,
-                body_limit: None,
-                action: Action::Respond {
+                Action::Respond {
                     status: 200,
                     body: "".into(),
                 },
-            },
+            ),
         }
     }
 

@@ -142,23 +142,16 @@ mod tests {
     use proptest::prelude::*;
 
     fn route(name: &str, host: &str, path: Path, headers: &[(&str, &str)]) -> Route {
+        let action = Action::Respond {
+            status: 200,
+            body: name.into(),
+        };
         Route {
-            name: name.into(),
-            host: host.parse().unwrap(),
-            path,
             headers: headers
                 .iter()
                 .map(|(name, value)| ((*name).into(), (*value).into()))
                 .collect(),
-            allow: Vec::new(),
-            https_only: false,
-            hsts: None,
-            body_limit: None,
-            demand: None,
-            action: Action::Respond {
-                status: 200,
-                body: name.into(),
-            },
+            ..Route::open(name, host.parse().unwrap(), path, action)
         }
     }
 

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::cluster::host::place::{API_SERVICE, Place};
 use crate::fingerprint;
 use crate::plan::step::Change;
-use crate::store;
+use crate::{store, validity};
 
 /// How long a certificate lasts, in days.
 const DAYS: i64 = 365;
@@ -194,7 +194,7 @@ fn make_authority(place: &Place, now: Timestamp) -> Result<()> {
     params.distinguished_name = distinguished(&format!("{} cluster", place.name()), None);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    last(&mut params, now, AUTHORITY_DAYS)?;
+    validity::set(&mut params, now, AUTHORITY_DAYS)?;
     let key = KeyPair::generate()?;
     let certificate = params.self_signed(&key)?;
     store::write(&place.pki(AUTHORITY_KEY), key.serialize_pem().as_bytes())?;
@@ -225,7 +225,7 @@ fn sign(
             .extended_key_usages
             .push(ExtendedKeyUsagePurpose::ServerAuth);
     }
-    let until = last(&mut params, now, DAYS)?;
+    let until = validity::set(&mut params, now, DAYS)?;
     let key = KeyPair::generate()?;
     let certificate = params.signed_by(&key, issuer)?;
     let file = |end: &str| place.pki(&format!("{}{end}", wanted.name));
@@ -243,22 +243,6 @@ fn distinguished(user: &str, group: Option<&str>) -> DistinguishedName {
     }
     name.push(DnType::CommonName, user);
     name
-}
-
-/// Valid from yesterday, because clocks differ, for so many days; gives the end.
-fn last(params: &mut CertificateParams, now: Timestamp, days: i64) -> Result<Timestamp> {
-    let end = now + SignedDuration::from_hours(24 * days);
-    let day = |at: Timestamp| {
-        let date = at.to_zoned(jiff::tz::TimeZone::UTC).date();
-        rcgen::date_time_ymd(
-            date.year().into(),
-            date.month().unsigned_abs(),
-            date.day().unsigned_abs(),
-        )
-    };
-    params.not_before = day(now - SignedDuration::from_hours(24));
-    params.not_after = day(end);
-    Ok(end)
 }
 
 /// Changes when one of these certificates does: for whoever has to be started anew then.

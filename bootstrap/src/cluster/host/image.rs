@@ -11,6 +11,8 @@ use ring::digest::{Context, SHA256};
 use serde_json::{Value, json};
 use tar::{Builder, EntryType, Header};
 
+use crate::cluster::host::place::Place;
+
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// A root file system that several images have below their own layer: read once for all of them.
@@ -120,6 +122,17 @@ impl Recipe {
         layer.into_inner()?.flush()?;
         Ok(())
     }
+}
+
+/// Writes the images of a step of a cluster as one archive, off the threads that wait; says where.
+///
+/// # Errors
+/// When a file cannot be read, or the archive not be written.
+pub async fn archive(place: &Place, step: &str, images: Vec<(String, Recipe)>) -> Result<PathBuf> {
+    let file = place.data("images").join(format!("{step}.tar"));
+    let to = file.clone();
+    tokio::task::spawn_blocking(move || write(&images, &to)).await??;
+    Ok(file)
 }
 
 /// Writes images as one archive, in which a layer that several of them have is once.

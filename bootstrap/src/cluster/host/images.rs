@@ -68,10 +68,7 @@ impl Step for Images {
             .filter(|(name, _)| missing.contains(name))
             .cloned()
             .collect();
-        let archive = self.known.place.data("images");
-        let archive = archive.join(format!("{}.tar", self.id));
-        let to = archive.clone();
-        tokio::task::spawn_blocking(move || image::write(&wanted, &to)).await??;
+        let archive = image::archive(&self.known.place, self.id, wanted).await?;
         about.say(Level::Doing, "bring them into the cluster");
         let socket = self.known.place.runtime_socket().display().to_string();
         let file = archive.display().to_string();

@@ -130,7 +130,10 @@ pub fn all(known: &Arc<Known>) -> Result<Vec<Box<dyn Planned>>> {
 pub(crate) const BUILT: &str = "run `make setup-cluster`";
 
 /// A program that needs nothing but itself.
-fn alone(programs: &Programs, entry: &'static str) -> Result<Recipe> {
+///
+/// # Errors
+/// When it is missing.
+pub(crate) fn alone(programs: &Programs, entry: &'static str) -> Result<Recipe> {
     let path = entry.trim_start_matches('/');
     let name = path.rsplit('/').next().unwrap_or(path);
     Ok(Recipe {

@@ -168,16 +168,8 @@ fn entry(name: &str, one: &Match, action: &Action) -> Result<Entry, String> {
         method,
         query: exact(&one.query_params, str::to_owned)?,
         route: Route {
-            demand: None,
-            name: name.into(),
-            host: Host::Any,
-            path,
             headers: exact(&one.headers, str::to_ascii_lowercase)?,
-            allow: Vec::new(),
-            https_only: false,
-            hsts: None,
-            body_limit: None,
-            action: action.clone(),
+            ..Route::open(name, Host::Any, path, action.clone())
         },
     };
     if let Some(method) = &entry.method {

@@ -81,29 +81,19 @@ fn route(services: &[(&str, u32)]) -> Route {
         target: None,
         tier: 2,
     };
-    Route {
-        demand: None,
-        name: "a".into(),
-        host: Host::Any,
-        path: Path::Prefix("/".to_owned()),
-        headers: Vec::new(),
-        allow: Vec::new(),
-        https_only: false,
-        hsts: None,
-        body_limit: None,
-        action: Action::Forward(Box::new(Forward {
-            upstream: Upstream {
-                protocol: Protocol::Http,
-                endpoints: Vec::new(),
-                services: services.iter().map(of).collect(),
-                tls: UpstreamTls::default(),
-                send_proxy: None,
-                lack: None,
-            },
-            rewrite: Rewrite::default(),
-            timeouts: Timeouts::default(),
-        })),
-    }
+    let action = Action::Forward(Box::new(Forward {
+        upstream: Upstream {
+            protocol: Protocol::Http,
+            endpoints: Vec::new(),
+            services: services.iter().map(of).collect(),
+            tls: UpstreamTls::default(),
+            send_proxy: None,
+            lack: None,
+        },
+        rewrite: Rewrite::default(),
+        timeouts: Timeouts::default(),
+    }));
+    Route::open("a", Host::Any, Path::Prefix("/".to_owned()), action)
 }
 
 fn upstream(route: Route) -> Upstream {

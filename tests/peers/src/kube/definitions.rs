@@ -16,22 +16,28 @@ impl KubeApi {
     /// Makes Argo CD's definitions known, and waits until its objects can be made.
     pub async fn define_argocd(&self) -> Result<()> {
         for name in ["application", "applicationset", "appproject"] {
-            let file = tools_dir()?.join(format!("argocd-crds/{name}-crd.yaml"));
-            let text = std::fs::read_to_string(&file).with_context(|| {
-                let file = file.display();
-                format!("{file} is not on this machine: run `make setup-test`")
-            })?;
-            self.send(Method::POST, PATH, "application/yaml", &text)
-                .await?;
+            let text = installed(&format!("argocd-crds/{name}-crd.yaml"))?;
+            self.define(&text).await?;
         }
         for plural in ["applications", "applicationsets"] {
-            let path = format!("/apis/argoproj.io/v1alpha1/{plural}");
-            wait_for(&format!("{plural} to be served"), SERVED, async || {
-                self.request(Method::GET, &path, "").await.map(drop)
-            })
-            .await?;
+            self.served("argoproj.io/v1alpha1", plural).await?;
         }
         Ok(())
+    }
+
+    async fn define(&self, text: &str) -> Result<()> {
+        self.send(Method::POST, PATH, "application/yaml", text)
+            .await
+            .map(drop)
+    }
+
+    /// Waits until objects of this kind can be asked for.
+    async fn served(&self, version: &str, plural: &str) -> Result<()> {
+        let path = format!("/apis/{version}/{plural}");
+        wait_for(&format!("{plural} to be served"), SERVED, async || {
+            self.request(Method::GET, &path, "").await.map(drop)
+        })
+        .await
     }
 
     /// Makes the Gateway API's definitions known, and waits until their objects can be made.
@@ -40,13 +46,7 @@ impl KubeApi {
         let all = plurals.into_iter().chain(["referencegrants"]);
         for plural in all.clone() {
             let name = format!("gateway-crds/gateway.networking.k8s.io_{plural}.yaml");
-            let file = tools_dir()?.join(name);
-            let text = std::fs::read_to_string(&file).with_context(|| {
-                let file = file.display();
-                format!("{file} is not on this machine: run `make setup-test`")
-            })?;
-            self.send(Method::POST, PATH, "application/yaml", &text)
-                .await?;
+            self.define(&installed(&name)?).await?;
         }
         for plural in all {
             let version = if plural == "referencegrants" {
@@ -54,11 +54,8 @@ impl KubeApi {
             } else {
                 "v1"
             };
-            let path = format!("/apis/gateway.networking.k8s.io/{version}/{plural}");
-            wait_for(&format!("{plural} to be served"), SERVED, async || {
-                self.request(Method::GET, &path, "").await.map(drop)
-            })
-            .await?;
+            let version = format!("gateway.networking.k8s.io/{version}");
+            self.served(&version, plural).await?;
         }
         Ok(())
     }
@@ -66,13 +63,8 @@ impl KubeApi {
     /// Makes our own definition known, as the chart has it.
     pub async fn define_monitor(&self) -> Result<()> {
         let text = include_str!("../../../../helm/comind-ops/crds/monitors.yaml");
-        self.send(Method::POST, PATH, "application/yaml", text)
-            .await?;
-        let path = "/apis/comind.pro/v1alpha1/monitors";
-        wait_for("monitors to be served", SERVED, async || {
-            self.request(Method::GET, path, "").await.map(drop)
-        })
-        .await
+        self.define(text).await?;
+        self.served("comind.pro/v1alpha1", "monitors").await
     }
 
     /// Makes the load balancer's definitions known, as bootstrap has them.
@@ -80,15 +72,10 @@ impl KubeApi {
         let text = include_str!("../../../../bootstrap/manifests/metallb.yaml");
         let is_definition = |one: &&str| one.contains("kind: CustomResourceDefinition");
         for one in text.split("\n---\n").filter(is_definition) {
-            self.send(Method::POST, PATH, "application/yaml", one)
-                .await?;
+            self.define(one).await?;
         }
         for plural in ["ipaddresspools", "l2advertisements"] {
-            let path = format!("/apis/metallb.io/v1beta1/{plural}");
-            wait_for(&format!("{plural} to be served"), SERVED, async || {
-                self.request(Method::GET, &path, "").await.map(drop)
-            })
-            .await?;
+            self.served("metallb.io/v1beta1", plural).await?;
         }
         Ok(())
     }
@@ -135,4 +122,13 @@ impl KubeApi {
         let path = "/api/v1/namespaces";
         self.request(Method::POST, path, &object).await.map(drop)
     }
+}
+
+/// A file that the toolchain has brought.
+fn installed(name: &str) -> Result<String> {
+    let file = tools_dir()?.join(name);
+    std::fs::read_to_string(&file).with_context(|| {
+        let file = file.display();
+        format!("{file} is not on this machine: run `make setup-test`")
+    })
 }
