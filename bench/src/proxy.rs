@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -15,6 +16,7 @@ use anyhow::{Context, Result, ensure};
 use comind_peers::port::Port;
 use comind_peers::tls::Certificate;
 use comind_peers::wait::wait_for;
+use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::TempDir;
 
 use crate::figures::{Samples, cell, print};
@@ -51,12 +53,13 @@ impl Spoken {
     }
 }
 
-/// A running server, ended by its id when dropped.
+/// A running server, ended with all that it has started when dropped.
 struct Server(Child);
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = self.0.kill();
+        // A worker of nginx outlives a parent that is killed.
+        let _ = kill_process_group(Pid::from_child(&self.0), Signal::KILL);
         let _ = self.0.wait();
     }
 }
@@ -137,6 +140,7 @@ fn find(name: &str, package: &str) -> Result<std::path::PathBuf> {
 fn spawn(command: &mut Command) -> Result<Server> {
     Ok(Server(
         command
+            .process_group(0)
             .spawn()
             .with_context(|| format!("failed to start {command:?}"))?,
     ))

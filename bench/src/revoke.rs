@@ -1,7 +1,7 @@
 //! How long a live WebSocket outlives the end of its session: from the question to `revoke` until
 //! the client sees the connection close, with other sessions beside it.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -9,13 +9,15 @@ use anyhow::{Context, Result, ensure};
 use comind_peers::node::Node;
 use comind_peers::port::Port;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
 use crate::figures::{self, Samples, cell, say};
 use crate::subject::Subject;
 
 /// Sockets of others that stay open meanwhile.
 const OTHERS: usize = 200;
+/// Where the others come from.
+const OWN: Ipv4Addr = Ipv4Addr::new(127, 0, 8, 1);
 /// Nothing here takes longer.
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -37,12 +39,14 @@ pub(crate) async fn run(rounds: usize) -> Result<()> {
     let subject = Subject::start_with(&sections, &[]).await?;
     let mut others = Vec::new();
     for _ in 0..OTHERS {
-        others.push(socket(port.addr(), "others").await?);
+        others.push(socket(port.addr(), "others", OWN).await?);
     }
     say(&format!("{OTHERS} WebSockets of another session are open"));
     let mut times = Samples::default();
-    for _ in 0..rounds {
-        let mut stream = socket(port.addr(), "one").await?;
+    for round in 0..rounds {
+        // Each from an address of its own: one that logs in as often as this would be slowed.
+        let from = Ipv4Addr::from_bits(OWN.to_bits() + 1 + u32::try_from(round)?);
+        let mut stream = socket(port.addr(), "one", from).await?;
         let asked = Instant::now();
         let revoked = tokio::spawn(revoke(subject.data_dir().join("proxy/sessions.sock")));
         let mut rest = Vec::new();
@@ -74,8 +78,10 @@ fn token(name: &str) -> String {
 }
 
 /// An upgraded connection.
-async fn socket(addr: SocketAddr, name: &str) -> Result<TcpStream> {
-    let mut stream = TcpStream::connect(addr).await?;
+async fn socket(addr: SocketAddr, name: &str, from: Ipv4Addr) -> Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind((from, 0).into())?;
+    let mut stream = socket.connect(addr).await?;
     let head = format!(
         "GET / HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",

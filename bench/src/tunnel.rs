@@ -20,7 +20,7 @@ use hyper_util::rt::TokioIo;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
-use crate::figures::{cell, print, ratio};
+use crate::figures::{cell, print, ratio, say};
 use crate::subject::program;
 
 const KUBECTL: Tool = Tool::built("kubectl");
@@ -41,21 +41,31 @@ pub(crate) async fn run(seconds: u64) -> Result<()> {
     let ours = Rival::ours(&cluster).await?;
     let theirs = Rival::kubectl(&cluster).await?;
     let rivals = [&ours, &theirs];
-    small(&rivals, seconds).await?;
+    small(&rivals, seconds, Habit::Keeps).await?;
+    small(&rivals, seconds, Habit::Opens).await?;
     large(&rivals).await?;
     drop(ours);
     drop(theirs);
     survival(&cluster).await
 }
 
-async fn small(rivals: &[&Rival; 2], seconds: u64) -> Result<()> {
+/// What a client does for its next request.
+#[derive(Clone, Copy)]
+enum Habit {
+    /// Takes the same connection, as browsers do.
+    Keeps,
+    /// Opens another one, as each run of curl does.
+    Opens,
+}
+
+async fn small(rivals: &[&Rival; 2], seconds: u64, habit: Habit) -> Result<()> {
     let mut rows = Vec::new();
     for connections in [1, 16, 64] {
         let mut rates = [Vec::new(), Vec::new()];
         for _ in 0..ROUNDS {
             for (rates, rival) in rates.iter_mut().zip(rivals) {
                 let limit = Duration::from_secs(seconds);
-                rates.push(rate(rival.port.addr(), connections, limit).await);
+                rates.push(rate(rival.port.addr(), connections, limit, habit).await);
             }
         }
         let [ours, theirs] = rates.map(middle);
@@ -67,8 +77,12 @@ async fn small(rivals: &[&Rival; 2], seconds: u64) -> Result<()> {
             ratio(ours, theirs),
         ]);
     }
-    let header = ["connections", "comind-ops", "kubectl", "ratio"];
-    print("1 KiB requests a second through a tunnel", &header, &rows);
+    let header = ["at once", "comind-ops", "kubectl", "ratio"];
+    let title = match habit {
+        Habit::Keeps => "1 KiB requests a second through a tunnel, on kept connections",
+        Habit::Opens => "1 KiB requests a second through a tunnel, each on a connection of its own",
+    };
+    print(title, &header, &rows);
     Ok(())
 }
 
@@ -78,22 +92,35 @@ fn middle(mut all: Vec<Option<f64>>) -> Option<f64> {
 }
 
 /// None where a connection broke: then there is no rate.
-async fn rate(addr: SocketAddr, connections: usize, limit: Duration) -> Option<f64> {
+async fn rate(addr: SocketAddr, at_once: usize, limit: Duration, habit: Habit) -> Option<f64> {
     let end = Instant::now() + limit;
     let began = Instant::now();
-    let all = (0..connections).map(|_| tokio::spawn(requests(addr, end)));
+    let all = (0..at_once).map(|_| tokio::spawn(requests(addr, end, habit)));
     let all: Vec<_> = all.collect();
     let mut count = 0;
     for one in all {
         match one.await {
             Ok(Ok(more)) => count += more,
-            _ => return None,
+            Ok(Err(error)) => {
+                say(&format!("{addr}: {error:#}"));
+                return None;
+            }
+            Err(_) => return None,
         }
     }
     Some(count as f64 / began.elapsed().as_secs_f64())
 }
 
-async fn requests(addr: SocketAddr, end: Instant) -> Result<u64> {
+async fn requests(addr: SocketAddr, end: Instant, habit: Habit) -> Result<u64> {
+    let mut count = 0;
+    while Instant::now() < end {
+        count += connection(addr, end, habit).await?;
+    }
+    Ok(count)
+}
+
+/// What one connection carries.
+async fn connection(addr: SocketAddr, end: Instant, habit: Habit) -> Result<u64> {
     let stream = TcpStream::connect(addr).await?;
     stream.set_nodelay(true)?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
@@ -108,6 +135,9 @@ async fn requests(addr: SocketAddr, end: Instant) -> Result<u64> {
         ensure!(answer.status() == 200);
         ensure!(answer.into_body().collect().await?.to_bytes().len() == 1024);
         count += 1;
+        if matches!(habit, Habit::Opens) {
+            break;
+        }
     }
     driver.abort();
     Ok(count)
