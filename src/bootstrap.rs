@@ -124,7 +124,8 @@ impl Bootstrap {
         session.record()?;
         found.begin()?;
         let journal = plan::journal(known);
-        let carried = planned::carry_out(&graph, &steps, &journal, "platform", out).await;
+        let carries = (journal.as_path(), "platform");
+        let carried = planned::carry_out(&graph, &steps, carries, &self.wishes, out).await;
         let outcome = match carried {
             Ok(outcome) => outcome,
             Err(error) => {

@@ -107,7 +107,8 @@ async fn create(session: &Session, wishes: &Wishes, out: &Output) -> Result<Ende
     let _lock = take_lock(&known.place.home, out).await?;
     session.begin()?;
     let journal = known.place.data("journal.jsonl");
-    let outcome = planned::carry_out(&graph, &steps, &journal, "cluster", out).await?;
+    let carries = (journal.as_path(), "cluster");
+    let outcome = planned::carry_out(&graph, &steps, carries, wishes, out).await?;
     session.record()?;
     planned::tell(known, &outcome, out)?;
     Ok(Ended::Well)

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
@@ -13,6 +14,7 @@ use comind_bootstrap::plan::preview;
 use comind_bootstrap::plan::run::{self, Outcome};
 use comind_bootstrap::plan::step::Planned;
 use comind_bootstrap::store;
+use comind_collector::config::duration::Span;
 use serde_json::json;
 
 use crate::exit;
@@ -30,6 +32,9 @@ pub(crate) struct Wishes {
     /// Only these steps
     #[arg(long, value_name = "STEP", conflicts_with = "until")]
     only: Vec<String>,
+    /// Give each step at most this long, such as 60s [default: each has a limit of its own]
+    #[arg(long, value_name = "DURATION")]
+    step_timeout: Option<Span>,
     /// Leave your own kubeconfig alone
     #[arg(long)]
     pub(crate) no_kubeconfig: bool,
@@ -43,6 +48,11 @@ impl Wishes {
             (None, only) if !only.is_empty() => Part::Only(only.clone()),
             _ => Part::Whole,
         }
+    }
+
+    /// The longest that a step may take.
+    fn most(&self) -> Duration {
+        self.step_timeout.map_or(Duration::MAX, |span| span.0)
     }
 }
 
@@ -83,15 +93,15 @@ pub(crate) async fn show(graph: &Graph, steps: &[Box<dyn Planned>], out: &Output
     })
 }
 
-/// Carries a plan out for `what`; an error if a step fails.
+/// Carries a plan out for `what`, as it was wished; an error if a step fails.
 pub(crate) async fn carry_out(
     graph: &Graph,
     steps: &[Box<dyn Planned>],
-    journal: &Path,
-    what: &str,
+    (journal, what): (&Path, &str),
+    wishes: &Wishes,
     out: &Output,
 ) -> Result<Outcome> {
-    let outcome = run::run(graph, steps, journal, out).await?;
+    let outcome = run::run(graph, steps, journal, wishes.most(), out).await?;
     outcome.verdict()?;
     if outcome.changed.is_empty() {
         let text = format!("the {what} was as wanted: nothing was changed");

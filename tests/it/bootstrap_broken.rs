@@ -67,9 +67,17 @@ pub(crate) async fn in_the_repository(platform: &PlatformOf) -> Result<()> {
             "apiVersion: example.org/v1\nkind: Nothing\nmetadata: { name: more }\n",
             "CRD",
         ),
+        // It begins, and ends again and again: never healthy.
+        (
+            "environments/prod/redis.yaml",
+            "maxmemory: plenty\n",
+            "its last line: ",
+        ),
     ] {
         copy.push(file, text).await?;
-        let failed = platform.ops.run(&["bootstrap"]).await?;
+        // A crash may pass, so that it is waited for.
+        let failed = ["bootstrap", "--step-timeout", "40s"];
+        let failed = platform.ops.run(&failed).await?;
         ensure!(failed.code == 1, "{}", failed.said());
         ensure!(
             failed.err.contains(says) && failed.err.contains("application redis"),

@@ -61,7 +61,8 @@ struct Ended {
     result: Result<Vec<Change>>,
 }
 
-/// Runs a graph of these steps to its end.
+/// Runs a graph of these steps to its end. No step may take longer than `most`, even where its own
+/// limit is above that.
 ///
 /// # Errors
 /// When the journal cannot be written. A step's failure is in the outcome.
@@ -69,6 +70,7 @@ pub async fn run(
     graph: &Graph,
     steps: &[Box<dyn Planned>],
     journal: &Path,
+    most: Duration,
     report: &dyn Report,
 ) -> Result<Outcome> {
     for (step, since) in interrupted(journal)? {
@@ -90,7 +92,7 @@ pub async fn run(
                 .ok_or_else(|| anyhow!("{id} is no step"))?;
             let entry = Entry::Begun { step: id.into() };
             journal.write(now(), entry)?;
-            running.push(Box::pin(bring(step, report)));
+            running.push(Box::pin(bring(step, most, report)));
         }
         let Some(ended) = running.next().await else {
             break;
@@ -144,10 +146,10 @@ fn milliseconds(took: Duration) -> u64 {
     u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
 }
 
-async fn bring(step: &dyn Planned, report: &dyn Report) -> Ended {
+async fn bring(step: &dyn Planned, most: Duration, report: &dyn Report) -> Ended {
     let began = Instant::now();
     let about = About::new(step.id(), report);
-    let result = brought(step, about, began + step.limit()).await;
+    let result = brought(step, about, step.limit().min(most)).await;
     let took = began.elapsed();
     match &result {
         Ok(changes) if changes.is_empty() => about.say(Level::Unchanged, "as wanted"),
@@ -164,8 +166,8 @@ async fn bring(step: &dyn Planned, report: &dyn Report) -> Ended {
     }
 }
 
-async fn brought(step: &dyn Planned, about: About<'_>, end: Instant) -> Result<Vec<Change>> {
-    let limit = step.limit();
+async fn brought(step: &dyn Planned, about: About<'_>, limit: Duration) -> Result<Vec<Change>> {
+    let end = Instant::now() + limit;
     let with_lines = |error: anyhow::Error| {
         let lines = step.last_lines();
         match lines.is_empty() {
@@ -297,7 +299,7 @@ mod tests {
         let heard = Heard::default();
         let steps = made(&world, "b");
         let graph = Graph::new(steps.iter().map(|step| (step.id(), step.needs())))?;
-        let outcome = run(&graph, &steps, &journal, &heard).await?;
+        let outcome = run(&graph, &steps, &journal, Duration::MAX, &heard).await?;
         assert_eq!(outcome.failed.keys().collect::<Vec<_>>(), [&"b"]);
         assert_eq!(outcome.hindered, BTreeMap::from([("c", "b")]));
         assert!(outcome.changed.contains_key("d"));
@@ -312,11 +314,23 @@ mod tests {
         assert!(heard.contains(&why), "{heard:?}");
 
         let steps = made(&world, "");
-        let outcome = run(&graph, &steps, &journal, &Heard::default()).await?;
+        let outcome = run(&graph, &steps, &journal, Duration::MAX, &Heard::default()).await?;
         assert_eq!(outcome.changed.keys().collect::<Vec<_>>(), [&"c"]);
         assert_eq!(outcome.unchanged, BTreeSet::from(["a", "b", "d"]));
-        let outcome = run(&graph, &steps, &journal, &Heard::default()).await?;
+        let outcome = run(&graph, &steps, &journal, Duration::MAX, &Heard::default()).await?;
         assert!(outcome.changed.is_empty() && outcome.verdict().is_ok());
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn no_step_takes_longer_than_it_was_given() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let steps = made(&Arc::default(), "b");
+        let graph = Graph::new(steps.iter().map(|step| (step.id(), step.needs())))?;
+        let (journal, most) = (dir.path().join("journal"), Duration::from_millis(20));
+        let outcome = run(&graph, &steps, &journal, most, &Heard::default()).await?;
+        let why = &outcome.failed["b"];
+        assert!(why.starts_with("not ready within 20ms: "), "{why}");
         Ok(())
     }
 }
