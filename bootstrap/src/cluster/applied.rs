@@ -1,4 +1,5 @@
-//! The step that applies objects under our name, and waits until what runs by them works.
+//! The step that applies objects under our name, and waits until what runs by them works, and what
+//! they define is served.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use serde_json::Value;
 
 use crate::cluster::objects::{self, Seen};
 use crate::cluster::ready::{self, Workload};
+use crate::cluster::served;
 use crate::event::About;
 use crate::plan::graph::Id;
 use crate::plan::step::{Change, Step};
@@ -59,6 +61,16 @@ impl Step for Applied {
     }
 
     async fn ready(&self) -> Look<(), String> {
-        ready::all(&self.kubeconfig, &self.works).await
+        match ready::all(&self.kubeconfig, &self.works).await {
+            Look::Done(()) => ready::patient(self.served().await),
+            other => other,
+        }
+    }
+}
+
+impl Applied {
+    async fn served(&self) -> Result<Look<(), String>> {
+        let client = objects::client(&self.kubeconfig).await?;
+        served::all(&client, &self.wanted).await
     }
 }

@@ -88,6 +88,11 @@ impl Seen {
         (labels[LABEL.0] != LABEL.1).then(|| title(&self.wanted))
     }
 
+    /// As it is in the cluster, if it is.
+    pub fn live(&self) -> Option<&Value> {
+        self.live.as_ref()
+    }
+
     /// Whether it is in the cluster.
     pub fn is_there(&self) -> bool {
         self.live.is_some()
