@@ -1,6 +1,7 @@
 //! `comind-ops serve`: the collector.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Result;
 use clap::Args;
@@ -8,6 +9,7 @@ use comind_collector::lease::keep::Place;
 use comind_collector::metrics::Build;
 use comind_collector::run::{self, Beside, Running};
 use comind_model::ingress::Ingress;
+use comind_model::session::Sessions;
 use comind_proxy::run::Proxy;
 use listenfd::ListenFd;
 use prometheus_client::collector::Collector;
@@ -60,8 +62,10 @@ fn proxy(beside: Beside, traced: bool) -> Result<Running, String> {
         .map_err(|error| error.to_string())?;
     tracing::info!(routes, "the proxy serves on {}", addresses.join(", "));
     let collectors: Vec<Box<dyn Collector>> = vec![Box::new(proxy.collector())];
+    let sessions: Arc<dyn Sessions> = Arc::new(proxy.sessions());
     let task = tokio::spawn(proxy.follow(beside.proxy, beside.seen, beside.stop));
     Ok(Running {
+        sessions: Some(sessions),
         collectors,
         task: Some(task),
     })

@@ -6,4 +6,5 @@ pub mod limit;
 pub mod meter;
 pub mod password;
 pub mod policy;
+pub mod right;
 pub mod tls;

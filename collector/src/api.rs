@@ -16,6 +16,7 @@ pub mod probe;
 pub mod problem;
 pub mod resume;
 pub mod server;
+pub mod sessions;
 pub mod state;
 
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get};
+use comind_model::session::Sessions;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -71,6 +73,8 @@ pub struct Api {
     pub telling: Telling,
     /// Maintenance that people begin.
     pub desk: Desk,
+    /// Sessions of people at the proxy beside us, where there is one.
+    pub sessions: Option<Arc<dyn Sessions>>,
     /// How our own tasks are.
     pub vitals: Vitals,
     /// Bounds the event streams.
@@ -90,6 +94,7 @@ pub const PATHS: &[&str] = &[
     "/api/v1/state",
     "/api/v1/alerts",
     "/api/v1/maintenance",
+    "/api/v1/sessions",
     "/api/v1/events",
     "/api/v1/history",
     "/api/v1/uptime",
@@ -116,6 +121,11 @@ pub fn router(api: Api) -> Router {
             get(maintenance::list).post(maintenance::begin),
         )
         .route("/api/v1/maintenance/{id}", delete(maintenance::end))
+        .route(
+            "/api/v1/sessions",
+            get(sessions::list).delete(sessions::end_all),
+        )
+        .route("/api/v1/sessions/{id}", delete(sessions::end))
         .route("/api/v1/events", get(events::events))
         .route("/api/v1/history", get(history::history))
         .route("/api/v1/uptime", get(history::uptime))

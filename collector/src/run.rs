@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use comind_model::ingress::Ingress;
+use comind_model::session::Sessions;
 use comind_model::snapshot::Snapshot;
 use prometheus_client::collector::Collector;
 use tokio::net::TcpListener;
@@ -100,6 +101,8 @@ pub struct Beside {
 /// That which runs beside the collector: what it exports, and its end.
 #[derive(Default)]
 pub struct Running {
+    /// Shown on the page, and ended from there by whoever may.
+    pub sessions: Option<Arc<dyn Sessions>>,
     /// Exported with our own metrics.
     pub collectors: Vec<Box<dyn Collector>>,
     /// Ends by itself after `stop`, within a limit of its own.
@@ -197,6 +200,7 @@ pub async fn serve(
         access: access.clone(),
         telling,
         desk: desk.clone(),
+        sessions: running.sessions,
         vitals: vitals.clone(),
         history,
         maintenance: decided.terms,

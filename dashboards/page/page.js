@@ -73,7 +73,8 @@
     // Not fetch(): a request for a document parses markup without a string ever becoming
     // markup in this page, which the page's policy forbids.
     const request = new XMLHttpRequest();
-    request.open("GET", "page/live");
+    // The address says what is shown beside the targets.
+    request.open("GET", `page/live${location.search}`);
     request.responseType = "document";
     request.timeout = 5000;
     request.onload = () => {
@@ -252,6 +253,9 @@
       filter();
     }
   });
+
+  // Whoever changes something wants to see it.
+  document.addEventListener("refresh", refresh);
 
   document.addEventListener("visibilitychange", () => {
     if (document.visibilityState === "visible") refresh();

@@ -12,6 +12,7 @@ pub mod ledger;
 pub mod login;
 pub mod observation;
 pub mod reason;
+pub mod session;
 pub mod snapshot;
 pub mod state;
 pub mod target;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::ingress::UpstreamTls;
+use crate::ingress::{Cluster, UpstreamTls};
 
 /// A value that must not be seen; prints as `***`.
 #[derive(Clone, PartialEq, Eq)]
@@ -40,6 +40,30 @@ pub struct Logins {
     pub folder: PathBuf,
     /// So many sessions at once; further ones are refused.
     pub most: usize,
+    /// What happens to sessions is told to a cluster too.
+    pub events: Option<Events>,
+}
+
+/// Sessions become Events of a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Events {
+    /// Which; the one that this runs in where none.
+    pub cluster: Option<Cluster>,
+    /// What they are about; the pod that this runs in where none.
+    pub about: Option<Object>,
+}
+
+/// An object of a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Object {
+    /// The version of its API, such as `apps/v1`.
+    pub version: String,
+    /// Its kind.
+    pub kind: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
 }
 
 /// One way to prove who somebody is.
@@ -68,6 +92,18 @@ pub enum Means {
     Certificate(Vec<Subject>),
     /// Somebody else knows: OpenID Connect.
     Oidc(Box<Oidc>),
+}
+
+impl Means {
+    /// In a word, as the config has it.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Basic(_) => "basic",
+            Self::Bearer(_) => "bearer",
+            Self::Certificate(_) => "certificate",
+            Self::Oidc(_) => "oidc",
+        }
+    }
 }
 
 /// Somebody with a password.

@@ -26,6 +26,8 @@ use crate::serve::accept::{self, Listening};
 use crate::serve::clients::Connections;
 use crate::serve::worker::{Current, Shared, TURN, Terms, Tracer, Worker};
 use crate::session::admin;
+use crate::session::desk::Desk;
+use crate::session::events::teller::Teller;
 use crate::session::table::Sessions;
 use crate::telemetry::log::Log;
 use crate::telemetry::meter::{ProxyMeter, RouteMeter};
@@ -204,6 +206,11 @@ impl Proxy {
         self.known_pods.subscribe()
     }
 
+    /// Its sessions, for whoever shows or ends them.
+    pub fn sessions(&self) -> Desk {
+        Desk::new(self.shared.clone())
+    }
+
     /// Where its tunnels come from.
     pub fn tunnels(&self) -> Arc<TunnelGate> {
         self.shared.tunnels.clone()
@@ -276,6 +283,25 @@ impl Proxy {
         }
     }
 
+    /// Somebody tells a cluster of sessions, where and as that is wanted.
+    fn keep_telling(&self, telling: &mut Option<Teller>) {
+        let Some(common) = &self.common else { return };
+        let wanted = self.told.logins.as_ref();
+        let wanted = wanted.and_then(|logins| logins.events.as_ref());
+        if telling.as_ref().map(|telling| &telling.told) == wanted {
+            return;
+        }
+        let sessions = &common.sessions;
+        let started =
+            wanted.map(|wanted| Teller::start(wanted.clone(), sessions.counts.events.clone()));
+        let (hand, next) = started.unzip();
+        sessions.tell_to(hand);
+        if let Some(before) = std::mem::replace(telling, next) {
+            // It ends by itself within a limit.
+            tokio::spawn(before.end());
+        }
+    }
+
     /// Follows what it is told, and what the collector sees, until `stop`; then drains.
     pub async fn follow(
         mut self,
@@ -304,8 +330,10 @@ impl Proxy {
         // Sessions end by their time during a drain too.
         let drained = CancellationToken::new();
         let mut keeping = None;
+        let mut telling = None;
         loop {
             self.keep_sessions(&mut keeping, &drained);
+            self.keep_telling(&mut telling);
             tokio::select! {
                 changed = cluster.changed(), if watching.is_some() => {
                     if changed.is_err() {
@@ -347,6 +375,9 @@ impl Proxy {
         drained.cancel();
         if let Some(keeping) = keeping {
             let _ = keeping.await;
+        }
+        if let Some(telling) = telling {
+            telling.end().await;
         }
     }
 }

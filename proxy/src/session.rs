@@ -2,5 +2,7 @@
 
 pub mod admin;
 pub mod client;
+pub mod desk;
+pub mod events;
 pub mod rules;
 pub mod table;

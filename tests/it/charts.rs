@@ -30,7 +30,8 @@ console: { hosts: [a.test] }
 watch: { argocd: argocd, cluster: true, discovery: true }
 secret: login
 status: [192.0.2.10]
-proxy: { access_log: json }
+proxy: { access_log: json, session_events: {} }
+config: { proxy: { session_events: {} } }
 service: { type: LoadBalancer }
 ";
 /// What is in none of our API servers: the kinds of Prometheus' operator.
@@ -223,6 +224,19 @@ async fn charts_are_as_helm_wants_them() -> Result<()> {
         for all_on in [false, true] {
             let done = desk.lint(&chart, all_on).await?;
             ensure!(done.code == 0, "{}: {}", chart.display(), done.said());
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn our_service_may_write_events_only_where_sessions_are_told() -> Result<()> {
+    let desk = Desk::new()?;
+    let chart = repository().join("helm/comind-ops");
+    for all_on in [false, true] {
+        let text = desk.render(&chart, all_on, false).await?;
+        for word in ["events.k8s.io", "POD_UID"] {
+            ensure!(text.contains(word) == all_on, "{word}, all on: {all_on}");
         }
     }
     Ok(())

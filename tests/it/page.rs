@@ -23,12 +23,12 @@ fn artefact(name: &str) -> Result<PathBuf> {
     Ok(folder.join(name))
 }
 
-async fn shoot(client: &Client, name: &str) -> Result<()> {
+pub(crate) async fn shoot(client: &Client, name: &str) -> Result<()> {
     std::fs::write(artefact(name)?, client.screenshot().await?)?;
     Ok(())
 }
 
-async fn until_shown(client: &Client, selector: &str) -> Result<()> {
+pub(crate) async fn until_shown(client: &Client, selector: &str) -> Result<()> {
     wait_for(&format!("the page to show {selector}"), LATER, async || {
         client.find(Locator::Css(selector)).await?;
         Ok(())
@@ -37,7 +37,7 @@ async fn until_shown(client: &Client, selector: &str) -> Result<()> {
 }
 
 /// Runs a script and gives its value.
-async fn ask(client: &Client, script: &str) -> Result<Value> {
+pub(crate) async fn ask(client: &Client, script: &str) -> Result<Value> {
     Ok(client.execute(script, vec![]).await?)
 }
 

@@ -11,6 +11,8 @@ mod login;
 mod reload;
 mod rest;
 mod routes;
+mod session_events;
+mod session_page;
 mod sessions;
 mod sockets;
 mod swap;

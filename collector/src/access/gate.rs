@@ -21,6 +21,7 @@ use tokio::time::Instant;
 
 use super::limit::Limiter;
 use super::policy::{Policy, Rate};
+use super::right::Entered;
 use super::tls::ServerTls;
 
 /// Good pairs of name and password that are remembered.
@@ -131,11 +132,11 @@ impl Gate {
         client: IpAddr,
         path: &str,
         headers: &HeaderMap,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Entered, Refusal> {
         // A kubelet shares its address with whatever else comes from its node, and must not be
         // told to come back later: it would end us.
         if self.policy.open_health && matches!(path, "/livez" | "/readyz") {
-            return Ok(());
+            return Ok(Entered::default());
         }
         if let Some(requests) = &self.requests {
             requests
@@ -143,7 +144,7 @@ impl Gate {
                 .map_err(Refusal::TooOften)?;
         }
         if !self.policy.has_login() {
-            return Ok(());
+            return Ok(Entered::default());
         }
         match credentials(headers)? {
             Credentials::Bearer(token) => self.bearer(client, token),
@@ -174,25 +175,36 @@ impl Gate {
         hsts.into_iter().chain(self.policy.headers.iter().cloned())
     }
 
-    fn bearer(&self, client: IpAddr, token: &[u8]) -> Result<(), Refusal> {
+    fn entered(&self, name: &str) -> Entered {
+        Entered {
+            name: Some(name.to_owned()),
+            reads_only: self.policy.read_only.contains(name),
+        }
+    }
+
+    fn bearer(&self, client: IpAddr, token: &[u8]) -> Result<Entered, Refusal> {
         // All are compared, each in constant time, by their keyed hashes.
-        let found = self.tokens.iter().fold(false, |found, tag| {
-            hmac::verify(&self.key, token, tag.as_ref()).is_ok() | found
+        let all = self.tokens.iter().zip(&self.policy.tokens);
+        let found = all.fold(None, |found, (tag, (name, _))| {
+            let fits = hmac::verify(&self.key, token, tag.as_ref()).is_ok();
+            if fits { Some(name) } else { found }
         });
-        if found {
-            return Ok(());
+        if let Some(name) = found {
+            return Ok(self.entered(name));
         }
         self.attempt(client)?;
         Err(Refusal::Wrong)
     }
 
-    async fn basic(&self, client: IpAddr, pair: Vec<u8>) -> Result<(), Refusal> {
+    async fn basic(&self, client: IpAddr, pair: Vec<u8>) -> Result<Entered, Refusal> {
         let tag: [u8; 32] = keyed(&self.key, &pair);
-        if self.remembers(&tag) {
-            return Ok(());
+        let colon = pair.iter().position(|byte| *byte == b':');
+        if let Some(colon) = colon
+            && self.remembers(&tag)
+        {
+            return Ok(self.entered(&String::from_utf8_lossy(&pair[..colon])));
         }
         self.attempt(client)?;
-        let colon = pair.iter().position(|byte| *byte == b':');
         let (name, password) = pair.split_at(colon.ok_or(Refusal::Malformed)?);
         let password = password[1..].to_vec();
         let users = &self.policy.users;
@@ -202,11 +214,11 @@ impl Gate {
         let stand_in = usize::from(keyed(&self.key, name)[0]) % users.len().max(1);
         let (_, hash) = known.or(users.get(stand_in)).ok_or(Refusal::Wrong)?;
         let fits = self.check(hash.clone(), password).await?;
-        if !fits || known.is_none() {
+        let Some((name, _)) = known.filter(|_| fits) else {
             return Err(Refusal::Wrong);
-        }
+        };
         self.remember(tag);
-        Ok(())
+        Ok(self.entered(name))
     }
 
     fn attempt(&self, client: IpAddr) -> Result<(), Refusal> {

@@ -1,5 +1,6 @@
 //! What is demanded of whoever asks the API, as the config in force has it. Plain values.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -18,6 +19,8 @@ pub struct Policy {
     pub users: Vec<(String, Hash)>,
     /// Names with their bearer tokens.
     pub tokens: Vec<(String, Secret)>,
+    /// Names of users and tokens that may look and change nothing.
+    pub read_only: BTreeSet<String>,
     /// `/livez` and `/readyz` are answered without login.
     pub open_health: bool,
     /// How often one client may ask; as often as it likes without it.

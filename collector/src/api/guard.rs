@@ -11,6 +11,7 @@ use http_body::Body as _;
 use tracing::Instrument as _;
 
 use crate::access::gate::{Gate, Refusal};
+use crate::access::right::{Asker, Right};
 use crate::api::Api;
 use crate::api::problem::Problem;
 use crate::traces;
@@ -35,12 +36,16 @@ pub async fn guard(State(api): State<Api>, request: Request, next: Next) -> Resp
             api.access.refused(refusal.as_str());
             refuse(refusal, &gate)
         }
-        Ok(()) if request.body().size_hint().lower() > BODY_LIMIT as u64 => {
+        Ok(_) if request.body().size_hint().lower() > BODY_LIMIT as u64 => {
             let error = "the request's body is too large";
             let advice = "send 64 KiB or less";
             Problem::new(StatusCode::PAYLOAD_TOO_LARGE, error, advice).into_response()
         }
-        Ok(()) => {
+        Ok(entered) => {
+            let (head, body) = request.into_parts();
+            let asker = Asker::of(entered, gate.keeps_out(), client, &head);
+            let mut request = Request::from_parts(head, body);
+            request.extensions_mut().insert(asker);
             let span = tracing::trace_span!(
                 target: traces::TARGET,
                 "request",
@@ -56,6 +61,35 @@ pub async fn guard(State(api): State<Api>, request: Request, next: Next) -> Resp
     }
     api.access.answered(path, response.status().as_u16());
     response
+}
+
+/// Strangers must not be able to silence alerts or to end sessions, nor a page of another site by the
+/// browser of somebody who may.
+pub fn may_not_change(asker: &Asker) -> Option<Response> {
+    let (error, advice) = match asker {
+        Asker { misled: true, .. } => (
+            "a page of another site has asked for this",
+            "ask from a page of this host, or without a browser",
+        ),
+        Asker {
+            right: Right::Change,
+            ..
+        } => return None,
+        Asker {
+            right: Right::Look, ..
+        } => (
+            "this login may look and change nothing",
+            "use another one, or take its name out of `api.read_only`",
+        ),
+        Asker {
+            right: Right::Glance,
+            ..
+        } => (
+            "without a login this is for clients on this machine only",
+            "set `api.users` or `api.tokens`, or ask from the machine itself",
+        ),
+    };
+    Some(Problem::new(StatusCode::FORBIDDEN, error, advice).into_response())
 }
 
 fn refuse(refusal: Refusal, gate: &Gate) -> Response {

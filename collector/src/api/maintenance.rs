@@ -8,8 +8,9 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
+use crate::access::right::Asker;
 use crate::api::Api;
-use crate::api::guard::Client;
+use crate::api::guard::{Client, may_not_change};
 use crate::api::problem::Problem;
 use crate::maintenance::{Refusal, Wanted};
 
@@ -22,9 +23,10 @@ pub async fn list(State(api): State<Api>) -> Response {
 pub async fn begin(
     State(api): State<Api>,
     Extension(client): Extension<Client>,
+    Extension(asker): Extension<Asker>,
     wanted: Result<Json<Wanted>, JsonRejection>,
 ) -> Response {
-    if let Some(refusal) = may_not(&api, client) {
+    if let Some(refusal) = may_not_change(&asker) {
         return refusal;
     }
     let Json(wanted) = match wanted {
@@ -50,9 +52,10 @@ pub async fn begin(
 pub async fn end(
     State(api): State<Api>,
     Extension(client): Extension<Client>,
+    Extension(asker): Extension<Asker>,
     Path(id): Path<String>,
 ) -> Response {
-    if let Some(refusal) = may_not(&api, client) {
+    if let Some(refusal) = may_not_change(&asker) {
         return refusal;
     }
     let (desk, now) = (api.desk.clone(), api.clock.now());
@@ -64,16 +67,6 @@ pub async fn end(
         Ok(Err(refusal)) => refuse(refusal),
         Err(error) => Problem::fault(error.to_string()).into_response(),
     }
-}
-
-/// Strangers must not be able to silence alerts.
-fn may_not(api: &Api, Client(client): Client) -> Option<Response> {
-    if client.is_loopback() || api.gate.borrow().keeps_out() {
-        return None;
-    }
-    let error = "without a login this is for clients on this machine only";
-    let advice = "set `api.users` or `api.tokens`, or ask from the machine itself";
-    Some(Problem::new(StatusCode::FORBIDDEN, error, advice).into_response())
 }
 
 fn refuse(refusal: Refusal) -> Response {

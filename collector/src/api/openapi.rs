@@ -3,6 +3,7 @@
 
 use comind_model::health::Health;
 use comind_model::reason::Reason;
+use comind_model::session::By;
 use serde_json::{Value, json};
 
 /// The document. `version` is the version of the running program.
@@ -66,6 +67,12 @@ fn paths() -> Value {
             "post": begin_maintenance(),
         },
         "/api/v1/maintenance/{id}": { "delete": end_maintenance() },
+        "/api/v1/sessions": { "get": sessions(), "delete": end_sessions(
+            "end_sessions_of_user", "End all sessions of a user", ("user", "Whose."), true,
+        ) },
+        "/api/v1/sessions/{id}": { "delete": end_sessions(
+            "end_session", "End a session, or all of its user", ("all_of_user", "`true`: all of its user."), false,
+        ) },
         "/api/v1/history": { "get": history() },
         "/api/v1/uptime": { "get": operation(
             "uptime", "state", "Uptime, error budget and burn rates of every target",
@@ -126,6 +133,78 @@ fn end_maintenance() -> Value {
         }),
     );
     end["parameters"] = json!([{ "name": "id", "in": "path", "required": true, "schema": text() }]);
+    end
+}
+
+fn sessions() -> Value {
+    let session = object(
+        &json!({
+            "id": text(), "user": text(), "login": text(), "route": text(), "host": text(), "client": text(),
+            "means": { "type": "string", "enum": ["oidc", "basic", "bearer", "certificate"] },
+            "since": reference("Time"),
+            "until": described("Time", "When it ends at the latest."),
+            "heard": described("Time", "When its client was last heard."),
+            "requests": { "type": "integer" },
+            "received": { "type": "integer", "description": "Bytes from the client." },
+            "sent": { "type": "integer", "description": "Bytes to the client." },
+            "live": { "type": "integer", "description": "Requests, streams and WebSockets that it carries now." },
+        }),
+        &[
+            "id", "user", "login", "means", "host", "client", "since", "until", "live",
+        ],
+    );
+    let told = object(
+        &json!({
+            "logins": { "type": "boolean", "description": "Whether anybody can log in here." },
+            "held_by": { "type": ["string", "null"], "description": "The process that holds these; others hold others." },
+            "open": { "type": "integer", "description": "How many there are." },
+            "sessions": { "type": "array", "items": session },
+        }),
+        &["logins", "held_by", "open", "sessions"],
+    );
+    let mut sessions = operation(
+        "sessions",
+        "state",
+        "Who is logged in at the proxy of this process; with a login, or from this machine",
+        &json!({
+            "200": answer("Some of them, in the order that was asked for.", "application/json", &told),
+            "400": failure("BadRequest"),
+            "403": failure("Forbidden"),
+        }),
+    );
+    let words: Vec<_> = By::ALL.iter().map(|by| by.as_str()).collect();
+    sessions["parameters"] = json!([
+        { "name": "by", "in": "query", "description": "What comes first; `since` by default, the newest.",
+          "schema": { "type": "string", "enum": words } },
+        { "name": "limit", "in": "query", "description": "At most; 200 by default, up to 10,000.",
+          "schema": { "type": "integer", "minimum": 0 } },
+    ]);
+    sessions
+}
+
+fn end_sessions(id: &str, summary: &str, (name, about): (&str, &str), required: bool) -> Value {
+    let ended = object(&json!({ "ended": { "type": "integer" } }), &["ended"]);
+    let mut end = operation(
+        id,
+        "state",
+        summary,
+        &json!({
+            "200": answer("They are over, with all that they carried.", "application/json", &ended),
+            "403": failure("Forbidden"),
+            "404": answer("There is none such.", "application/json", &reference("Error")),
+        }),
+    );
+    end["description"] = json!(
+        "For who has a login that is not in `api.read_only`; without any login, for clients on this \
+         machine alone. A page of another site is refused."
+    );
+    let mut parameters = vec![
+        json!({ "name": name, "in": "query", "required": required, "description": about, "schema": text() }),
+    ];
+    if !required {
+        parameters.push(json!({ "name": "id", "in": "path", "required": true, "schema": text() }));
+    }
+    end["parameters"] = parameters.into();
     end
 }
 

@@ -8,6 +8,7 @@ mod facts;
 mod format;
 mod notices;
 mod overall;
+pub mod sessions;
 mod sparkline;
 pub mod target;
 mod text;
@@ -16,6 +17,7 @@ mod timeline;
 
 pub use assets::{ASSETS, CSP};
 pub use notices::Notices;
+pub use sessions::Sessions;
 
 use std::sync::Arc;
 
@@ -35,14 +37,24 @@ const TOLD: usize = 8;
 /// How many more of them unfold.
 const FOLDED: usize = 100;
 
+/// What else the page says, beside how the platform is.
+#[derive(Debug, Default)]
+pub struct Beside {
+    /// What people are not told.
+    pub notices: Notices,
+    /// Who is logged in; nothing where nobody can.
+    pub sessions: Option<Sessions>,
+}
+
 /// The whole document. `build` is the version of the running program.
-pub fn render(snapshot: &Snapshot, notices: &Notices, now: Timestamp, build: &str) -> Markup {
+pub fn render(snapshot: &Snapshot, beside: &Beside, now: Timestamp, build: &str) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" {
             head {
                 (head(&overall::title(snapshot), snapshot.health(), ""))
                 script src=(address("page.js")) defer {}
+                script src=(address("sessions.js")) defer {}
                 // Without a script, the picture is taken anew now and then.
                 noscript { meta http-equiv="refresh" content="10"; }
             }
@@ -51,7 +63,8 @@ pub fn render(snapshot: &Snapshot, notices: &Notices, now: Timestamp, build: &st
                 (shapes())
                 (header(now))
                 p id="lost" role="alert" {}
-                main id="live" tabindex="-1" { (live(snapshot, notices, now)) }
+                main id="live" tabindex="-1" { (live(snapshot, beside, now)) }
+                (sessions::question())
                 (footer(build))
                 div id="announce" class="unseen" role="log" aria-live="polite" aria-label="Changes" {}
             }
@@ -73,7 +86,9 @@ fn head(title: &str, health: Health, base: &str) -> Markup {
 }
 
 /// The live part: what stands inside `<main id="live">`.
-pub fn live(snapshot: &Snapshot, notices: &Notices, now: Timestamp) -> Markup {
+pub fn live(snapshot: &Snapshot, beside: &Beside, now: Timestamp) -> Markup {
+    let Beside { notices, sessions } = beside;
+    let rows = sessions::rows(sessions.as_ref());
     let count = snapshot.targets.len();
     let density = match count {
         0..=6 => "live few",
@@ -83,7 +98,7 @@ pub fn live(snapshot: &Snapshot, notices: &Notices, now: Timestamp) -> Markup {
     html! {
         div class=(density) data-health=(snapshot.health()) data-title=(overall::title(snapshot))
             data-icon=(icon(snapshot.health())) data-version=(format!("{VERSION:016x}"))
-            data-at=(format::clock(now, now)) data-count=(count) data-refresh-ms=(refresh_ms(count)) {
+            data-at=(format::clock(now, now)) data-count=(count) data-refresh-ms=(refresh_ms(count + rows)) {
             (overall::banner(snapshot, now))
             (notices::section(notices))
             @if count == 0 { (nothing_to_watch(snapshot.complete)) } @else {
@@ -96,13 +111,14 @@ pub fn live(snapshot: &Snapshot, notices: &Notices, now: Timestamp) -> Markup {
                     (timeline::section(snapshot, now))
                 }
             }
+            (sessions::section(sessions.as_ref(), now))
         }
     }
 }
 
 /// How often an open page asks for figures; transitions come by themselves.
-const fn refresh_ms(targets: usize) -> u32 {
-    match targets {
+const fn refresh_ms(items: usize) -> u32 {
+    match items {
         0..=20 => 1_000,
         21..=200 => 2_000,
         _ => 5_000,

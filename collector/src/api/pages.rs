@@ -2,20 +2,26 @@
 
 use std::time::Duration;
 
-use axum::extract::{Path, State};
+use axum::extract::{Extension, Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
+use comind_model::session::By;
 
+use crate::access::right::{Asker, Right};
 use crate::api::problem::Problem;
 use crate::api::{Api, page};
 use crate::history::{Windows, query};
 
 /// The whole page.
-pub async fn whole(State(api): State<Api>) -> Html<String> {
+pub async fn whole(
+    State(api): State<Api>,
+    Extension(asker): Extension<Asker>,
+    RawQuery(query): RawQuery,
+) -> Html<String> {
+    let beside = beside(&api, asker.right, query.as_deref()).await;
     let snapshot = api.readers.snapshot();
     let build = format!("{} {}", api.build.version, api.build.commit);
-    let notices = notices(&api);
-    Html(page::render(&snapshot, &notices, api.clock.now(), &build).into_string())
+    Html(page::render(&snapshot, &beside, api.clock.now(), &build).into_string())
 }
 
 /// Outages on the page of one target.
@@ -65,17 +71,46 @@ pub async fn target(State(api): State<Api>, Path(name): Path<String>) -> Respons
 }
 
 /// Only the part that changes.
-pub async fn live(State(api): State<Api>) -> Html<String> {
+pub async fn live(
+    State(api): State<Api>,
+    Extension(asker): Extension<Asker>,
+    RawQuery(query): RawQuery,
+) -> Html<String> {
+    let beside = beside(&api, asker.right, query.as_deref()).await;
     let snapshot = api.readers.snapshot();
-    Html(page::live(&snapshot, &notices(&api), api.clock.now()).into_string())
+    Html(page::live(&snapshot, &beside, api.clock.now()).into_string())
 }
 
-fn notices(api: &Api) -> page::Notices {
+async fn beside(api: &Api, right: Right, query: Option<&str>) -> page::Beside {
+    let sessions = sessions(api, right, page::sessions::wanted(query)).await;
     let receivers = api.telling.receivers();
-    page::Notices::of(
+    let notices = page::Notices::of(
         &api.telling.alerts(),
         receivers.iter().map(|meter| &**meter),
-    )
+    );
+    page::Beside { notices, sessions }
+}
+
+/// What the page says of sessions; nothing where nobody can log in.
+async fn sessions(api: &Api, right: Right, wanted: Option<By>) -> Option<page::Sessions> {
+    let sessions = api.sessions.clone()?;
+    let (place, open) = (sessions.place().to_owned(), sessions.open()?);
+    let shown = match wanted.filter(|_| right >= Right::Look) {
+        None => None,
+        Some(by) => {
+            // A hundred thousand of them are milliseconds of work: not on a thread that probes run on.
+            let most = page::sessions::SHOWN;
+            let listed = tokio::task::spawn_blocking(move || sessions.list(by, most));
+            Some((by, listed.await.ok()??))
+        }
+    };
+    let open = shown.as_ref().map_or(open, |(_, listed)| listed.open);
+    Some(page::Sessions {
+        place,
+        open,
+        right,
+        shown,
+    })
 }
 
 /// A file of the page. Its tag is the version of the program: assets are built into it.

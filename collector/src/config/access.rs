@@ -121,9 +121,10 @@ pub(super) fn policy(
         policy.tokens = tokens(api, at("tokens"))?;
         policy.open_health = api.open_health;
         policy.rate = policy.rate.or(rate(api.rate_limit));
+        policy.read_only = read_only(api, &policy, at("read_only"))?;
         return Ok(policy);
     }
-    Ok(Policy {
+    let mut policy = Policy {
         tls: match &api.tls {
             Some(tls) => Some(tls.read().map_err(|problem| at("tls").error(problem))?),
             None => None,
@@ -133,7 +134,23 @@ pub(super) fn policy(
         open_health: api.open_health,
         rate: rate(api.rate_limit),
         headers: Vec::new(),
-    })
+        read_only: BTreeSet::new(),
+    };
+    policy.read_only = read_only(api, &policy, at("read_only"))?;
+    Ok(policy)
+}
+
+/// A name that nobody has would leave somebody with a right that was meant to be taken.
+fn read_only(api: &Api, policy: &Policy, node: &Node) -> Result<BTreeSet<String>, NodeError> {
+    let users = policy.users.iter().map(|(name, _)| name);
+    let known: BTreeSet<_> = users
+        .chain(policy.tokens.iter().map(|(name, _)| name))
+        .collect();
+    if let Some(name) = api.read_only.iter().find(|name| !known.contains(name)) {
+        let problem = format!("`{name}` is the name of no user and of no token of `api`");
+        return Err(node.error(problem));
+    }
+    Ok(api.read_only.iter().cloned().collect())
 }
 
 /// What is demanded where the section is not there.

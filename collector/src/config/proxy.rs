@@ -4,6 +4,7 @@
 mod gateway;
 pub mod login;
 mod read;
+mod session_events;
 mod tunnels;
 
 use std::collections::BTreeMap;
@@ -71,6 +72,9 @@ pub struct Proxy {
     /// Sessions at once; further ones are refused.
     #[serde(default = "most_sessions")]
     max_sessions: usize,
+    /// What happens to sessions is told to a cluster as Events.
+    #[serde(default)]
+    session_events: Option<session_events::SessionEvents>,
     /// Ingress objects of a cluster are obeyed too.
     #[serde(default)]
     kubernetes: Option<Kubernetes>,

@@ -50,6 +50,8 @@ pub struct Api {
     pub users: BTreeMap<String, Secret>,
     /// Bearer tokens.
     pub tokens: Vec<Token>,
+    /// Names of users and tokens that may look and change nothing: no maintenance, no end of sessions.
+    pub read_only: Vec<String>,
     /// TLS, users, headers and limits in the form of Prometheus' web config file, in place of
     /// `tls` and `users`.
     pub web_config_file: Option<PathBuf>,
@@ -66,6 +68,7 @@ impl Default for Api {
             tls: None,
             users: BTreeMap::new(),
             tokens: Vec::new(),
+            read_only: Vec::new(),
             web_config_file: None,
             open_health: true,
             rate_limit: RateLimit::default(),

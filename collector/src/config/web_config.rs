@@ -169,6 +169,7 @@ fn read(root: &Node, warnings: &mut Vec<String>) -> Result<Policy, NodeError> {
         open_health: true,
         rate: rate(&config.rate_limit).map_err(|problem| at("rate_limit").error(problem))?,
         headers: headers(&config.http_server_config, at("http_server_config"))?,
+        read_only: BTreeSet::new(),
     })
 }
 

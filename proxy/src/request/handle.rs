@@ -31,6 +31,7 @@ use crate::route::door::Found;
 use crate::route::table::merged;
 use crate::serve::connection::Conn;
 use crate::serve::worker::{Current, Worker};
+use crate::session::table::Carried;
 
 /// An answer.
 pub type Reply = Response<ReplyBody>;
@@ -148,7 +149,9 @@ impl Going<'_> {
                 Err(turned) => return self.turn_away(head, &turned),
             },
         };
-        self.flight.session = guest.as_ref().map(|guest| guest.session.clone());
+        self.flight.session = guest
+            .as_ref()
+            .map(|guest| Carried::by(guest.session.clone()));
         let secure = self.conn.identity.secure;
         let draw = |below| self.worker.random() as u64 % below;
         let guarded = self.current.terms.gate.is_some();

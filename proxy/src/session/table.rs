@@ -10,11 +10,15 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use comind_model::login::Why;
+use comind_model::session::Seen;
+use comind_model::timestamp;
 use jiff::Timestamp;
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio_util::sync::CancellationToken;
 
+use super::events::teller::{self, Hand};
 use super::rules::{self, Moment, Terms};
 use crate::audit::entry::{self, Entry};
 use crate::audit::keeper::Audit;
@@ -74,6 +78,7 @@ pub struct Session {
     requests: AtomicU64,
     received: AtomicU64,
     sent: AtomicU64,
+    live: AtomicUsize,
     /// Routes at which it was refused, so that the log is told once.
     refused: Mutex<Vec<Arc<str>>>,
     /// Ends all that it carries.
@@ -135,10 +140,34 @@ impl Session {
         })
     }
 
+    fn last_heard(&self) -> Timestamp {
+        let heard = i64::try_from(self.heard.1.load(Relaxed)).unwrap_or(i64::MAX);
+        Timestamp::from_millisecond(heard).unwrap_or(self.since)
+    }
+
+    /// As it is now; `means` is how its login proves who somebody is.
+    pub fn seen(&self, means: &'static str) -> Seen {
+        let micros = |at: Timestamp| timestamp::Timestamp::from_micros(at.as_microsecond());
+        Seen {
+            id: self.id.clone(),
+            user: self.who.user.clone(),
+            login: self.place.login.clone(),
+            means,
+            route: self.place.route.clone(),
+            host: self.place.host.clone(),
+            client: self.place.client,
+            since: micros(self.since),
+            until: micros(self.until),
+            heard: micros(self.last_heard()),
+            requests: self.requests.load(Relaxed),
+            received: self.received.load(Relaxed),
+            sent: self.sent.load(Relaxed),
+            live: self.live.load(Relaxed),
+        }
+    }
+
     /// For a list.
     pub fn json(&self) -> serde_json::Value {
-        let heard = i64::try_from(self.heard.1.load(Relaxed)).unwrap_or(i64::MAX);
-        let heard = Timestamp::from_millisecond(heard).unwrap_or(self.since);
         serde_json::json!({
             "id": &*self.id,
             "user": &*self.who.user,
@@ -150,11 +179,44 @@ impl Session {
             "client": self.place.client,
             "since": self.since.to_string(),
             "until": self.until.to_string(),
-            "heard": heard.to_string(),
+            "heard": self.last_heard().to_string(),
             "requests": self.requests.load(Relaxed),
             "received": self.received.load(Relaxed),
             "sent": self.sent.load(Relaxed),
+            "live": self.live.load(Relaxed),
         })
+    }
+}
+
+/// A request, a stream or an upgraded connection of a session, counted for as long as it lasts.
+#[derive(Debug)]
+pub struct Carried(Arc<Session>);
+
+impl Carried {
+    /// One more.
+    pub fn by(session: Arc<Session>) -> Self {
+        session.live.fetch_add(1, Relaxed);
+        Self(session)
+    }
+}
+
+impl Clone for Carried {
+    fn clone(&self) -> Self {
+        Self::by(self.0.clone())
+    }
+}
+
+impl Drop for Carried {
+    fn drop(&mut self) {
+        self.0.live.fetch_sub(1, Relaxed);
+    }
+}
+
+impl std::ops::Deref for Carried {
+    type Target = Session;
+
+    fn deref(&self) -> &Session {
+        &self.0
     }
 }
 
@@ -167,6 +229,8 @@ pub struct Counts {
     pub ended: AtomicU64,
     /// Requests that were not let in.
     pub refused: AtomicU64,
+    /// What became of Events.
+    pub events: Arc<teller::Counts>,
 }
 
 /// All of them.
@@ -176,6 +240,8 @@ pub struct Sessions {
     open: AtomicUsize,
     most: AtomicUsize,
     audit: Audit,
+    /// Tells a cluster, where that is wanted.
+    events: ArcSwapOption<Hand>,
     clock: Clock,
     random: SystemRandom,
     /// For metrics.
@@ -194,6 +260,7 @@ impl Sessions {
             open: AtomicUsize::new(0),
             most: AtomicUsize::new(most),
             audit,
+            events: ArcSwapOption::empty(),
             clock,
             random: SystemRandom::new(),
             counts: Counts::default(),
@@ -218,6 +285,18 @@ impl Sessions {
     /// Entries of the audit log that found no room.
     pub fn lost(&self) -> u64 {
         self.audit.lost()
+    }
+
+    /// Whom to tell beside the audit log.
+    pub fn tell_to(&self, hand: Option<Hand>) {
+        self.events.store(hand.map(Arc::new));
+    }
+
+    fn tell(&self, at: Timestamp, entry: Entry) {
+        if let Some(hand) = &*self.events.load() {
+            hand.put(&entry);
+        }
+        self.audit.put(at, entry);
     }
 
     /// The session of whoever shows this; one that is over ends here.
@@ -260,6 +339,7 @@ impl Sessions {
             requests: AtomicU64::new(0),
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
+            live: AtomicUsize::new(0),
             refused: Mutex::default(),
             end: CancellationToken::new(),
         });
@@ -275,7 +355,7 @@ impl Sessions {
             }
         }
         self.counts.began.fetch_add(1, Relaxed);
-        self.audit.put(since, Entry::Begins(session.told()));
+        self.tell(since, Entry::Begins(session.told()));
         Ok(session)
     }
 
@@ -302,7 +382,7 @@ impl Sessions {
             received: session.received.load(Relaxed),
             sent: session.sent.load(Relaxed),
         };
-        self.audit.put(Timestamp::now(), entry);
+        self.tell(Timestamp::now(), entry);
         true
     }
 
@@ -316,7 +396,7 @@ impl Sessions {
             user: user.cloned(),
             reason,
         };
-        self.audit.put(Timestamp::now(), entry);
+        self.tell(Timestamp::now(), entry);
     }
 
     /// All end, since the proxy does; waits a moment for the log.

@@ -98,6 +98,27 @@ impl Sessions {
             let metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
             ConstCounter::new(count).encode(metric)?;
         }
+        self.encode_events(encoder)
+    }
+
+    fn encode_events(&self, encoder: &mut DescriptorEncoder<'_>) -> Encoded {
+        let events = &self.counts.events;
+        let name = "comind_proxy_session_events";
+        let help = "Events of sessions that a cluster was told";
+        let metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        ConstCounter::new(events.told.load(Relaxed)).encode(metric)?;
+        let name = "comind_proxy_session_events_lost";
+        let help =
+            "Events of sessions that were not told: no room, not taken by the cluster, too many";
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (reason, count) in [
+            ("queue", &events.queue),
+            ("failed", &events.failed),
+            ("rate", &events.rate),
+        ] {
+            let labels = [("reason", reason)];
+            ConstCounter::new(count.load(Relaxed)).encode(family.encode_family(&labels)?)?;
+        }
         Ok(())
     }
 }

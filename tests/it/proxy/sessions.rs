@@ -20,10 +20,10 @@ use super::tls::Place;
 use crate::serve::{LATER, Serve, hides, run_to_end, value};
 
 /// Of `fakepassword`, by Apache's htpasswd.
-const HASH: &str = "$2y$10$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi";
-const ADA: &str = "Basic YWRhOmZha2VwYXNzd29yZA==";
-const BOB: &str = "Basic Ym9iOmZha2VwYXNzd29yZA==";
-const WRONG: &str = "Basic YWRhOndyb25n";
+pub(super) const HASH: &str = "$2y$10$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi";
+pub(super) const ADA: &str = "Basic YWRhOmZha2VwYXNzd29yZA==";
+pub(super) const BOB: &str = "Basic Ym9iOmZha2VwYXNzd29yZA==";
+pub(super) const WRONG: &str = "Basic YWRhOndyb25n";
 const TOKEN: &str = "a-token-of-the-build-0123456789";
 
 /// A proxy before a web server: `/` behind passwords, `/admin` for a role, `/open` for all,

@@ -31,6 +31,7 @@ async fn ask(gate: &Gate, authorization: &str) -> Result<(), Refusal> {
     }
     gate.admit([192, 0, 2, 1].into(), "/metrics", &headers)
         .await
+        .map(drop)
 }
 
 fn basic(pair: &str) -> String {
@@ -43,6 +44,25 @@ async fn who_has_a_password_or_a_token_is_let_in() {
     assert_eq!(ask(&gate, &basic("alice:fathom")).await, Ok(()));
     assert_eq!(ask(&gate, &basic("alice:fathom")).await, Ok(()));
     assert_eq!(ask(&gate, "bearer plumb-line").await, Ok(()));
+}
+
+#[tokio::test]
+async fn who_was_let_in_is_known_by_name_each_time() {
+    let gate = gate(|policy| policy.read_only = ["robot".to_owned()].into());
+    let ask = async |authorization: &str| {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::AUTHORIZATION, authorization.parse().unwrap());
+        gate.admit([192, 0, 2, 1].into(), "/", &headers).await
+    };
+    let named = |name: &str, reads_only| {
+        Ok(Entered {
+            name: Some(name.to_owned()),
+            reads_only,
+        })
+    };
+    assert_eq!(ask(&basic("alice:fathom")).await, named("alice", false));
+    assert_eq!(ask(&basic("alice:fathom")).await, named("alice", false));
+    assert_eq!(ask("Bearer plumb-line").await, named("robot", true));
 }
 
 #[tokio::test]
@@ -96,7 +116,10 @@ async fn who_guesses_is_slowed_down_and_others_are_not() {
 
 #[tokio::test]
 async fn health_is_open_only_where_the_config_says_so() {
-    for (open, expected) in [(true, Ok(())), (false, Err(Refusal::Missing))] {
+    for (open, expected) in [
+        (true, Ok(Entered::default())),
+        (false, Err(Refusal::Missing)),
+    ] {
         let gate = gate(|policy| policy.open_health = open);
         for path in ["/livez", "/readyz"] {
             let said = gate

@@ -8,6 +8,11 @@ pub const ASSETS: &[(&str, &str, &[u8])] = &[
     ("page.css", "text/css; charset=utf-8", CSS),
     ("page.js", "text/javascript; charset=utf-8", JS),
     (
+        "sessions.js",
+        "text/javascript; charset=utf-8",
+        include_bytes!("../../../../dashboards/page/sessions.js"),
+    ),
+    (
         "up.svg",
         "image/svg+xml",
         include_bytes!("../../../../dashboards/page/up.svg"),

@@ -4,7 +4,7 @@ use super::samples::{self, FILLING, Fate, NOW, REFUSED, Sample};
 use super::*;
 
 fn page(snapshot: &Snapshot) -> String {
-    let html = render(snapshot, &Notices::default(), NOW, "0.1.0 (abc)").into_string();
+    let html = render(snapshot, &Beside::default(), NOW, "0.1.0 (abc)").into_string();
     html.replace("\u{a0}", " ")
 }
 
@@ -54,13 +54,12 @@ fn nothing_is_inline_and_nothing_comes_from_elsewhere() {
         ] {
             assert!(!html.contains(word), "{name} has {word}");
         }
-        // The only script is the one by address.
-        assert_eq!(html.matches("<script").count(), 1, "{name}");
-        assert_eq!(
-            html.matches("<script src=\"assets/page.js?v=").count(),
-            1,
-            "{name}"
-        );
+        // The only scripts are those by address.
+        assert_eq!(html.matches("<script").count(), 2, "{name}");
+        for script in ["page.js", "sessions.js"] {
+            let by_address = format!("<script src=\"assets/{script}?v=");
+            assert_eq!(html.matches(&by_address).count(), 1, "{name}");
+        }
     }
 }
 
@@ -143,7 +142,7 @@ fn titles_say_the_worst_first() {
 #[test]
 fn tiles_keep_their_places() {
     let order = |snapshot: &Snapshot| -> Vec<String> {
-        let html = live(snapshot, &Notices::default(), NOW).into_string();
+        let html = live(snapshot, &Beside::default(), NOW).into_string();
         html.split("data-name=\"")
             .skip(1)
             .map(|part| part[..part.find('"').unwrap()].to_owned())
@@ -178,7 +177,7 @@ fn every_id_is_there_once() {
 
 #[test]
 fn a_thousand_targets_stay_small() {
-    let size = live(&samples::many(1000), &Notices::default(), NOW)
+    let size = live(&samples::many(1000), &Beside::default(), NOW)
         .into_string()
         .len();
     assert!(size < 500_000, "{size} bytes");
@@ -201,7 +200,7 @@ fn the_live_part_is_as_it_was_agreed() {
     // Another tag on each line, so that a change shows as a line and not as a page.
     let html = live(
         &samples::platform(REFUSED, Fate::Up, FILLING, Fate::Up),
-        &Notices::default(),
+        &Beside::default(),
         NOW,
     )
     .into_string();

@@ -189,6 +189,7 @@ pub(super) fn read(
         all,
         folder: data_dir.join(FOLDER),
         most,
+        events: None,
     }))
 }
 

@@ -27,7 +27,8 @@ pub(in crate::config) fn read(
     warnings: &mut Vec<String>,
 ) -> Result<Ingress, NodeError> {
     files.extend(files::fingerprints(node).into_iter().map(|(path, _)| path));
-    let section: Proxy = node.read()?;
+    let mut section: Proxy = node.read()?;
+    let events = section.session_events.take();
     let at = |key: &str| node.get(key).unwrap_or(node);
     let Proxy { listen, tls, .. } = &section;
     if listen.is_none() && tls.is_none() {
@@ -54,7 +55,13 @@ pub(in crate::config) fn read(
     };
     let certificates = made.client_authorities.is_some();
     let (most, at_logins) = (section.max_sessions, at("logins"));
-    let logins = login::read(&section.logins, most, data_dir, at_logins, certificates)?;
+    let mut logins = login::read(&section.logins, most, data_dir, at_logins, certificates)?;
+    if let Some(events) = events {
+        let at = at("session_events");
+        let logins = logins.as_mut();
+        let logins = logins.ok_or_else(|| at.error("there are no sessions without `logins`"))?;
+        logins.events = Some(events.read().map_err(|problem| at.error(problem))?);
+    }
     let routes = section.routes(at("routes"), logins.as_ref(), warnings)?;
     let of_cluster = section.kubernetes.as_ref();
     let gateway = of_cluster.and_then(|it| it.gateway.as_ref());
