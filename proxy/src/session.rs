@@ -2,5 +2,6 @@
 
 pub mod admin;
 pub mod client;
+pub mod held;
 pub mod rules;
 pub mod table;

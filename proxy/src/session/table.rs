@@ -10,11 +10,12 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
-use comind_model::login::Why;
+use comind_model::login::{Hidden, Why};
 use jiff::Timestamp;
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio_util::sync::CancellationToken;
 
+use super::held::Slots;
 use super::rules::{self, Moment, Terms};
 use crate::audit::entry::{self, Entry};
 use crate::audit::keeper::Audit;
@@ -32,6 +33,8 @@ pub type Key = [u8; 32];
 pub struct Who {
     /// The name.
     pub user: Arc<str>,
+    /// What people call them, where it is known.
+    pub name: Option<Arc<str>>,
     /// The address for mail, where it is known.
     pub email: Option<Arc<str>>,
     /// What they are: roles, as routes ask for them.
@@ -76,6 +79,10 @@ pub struct Session {
     sent: AtomicU64,
     /// Routes at which it was refused, so that the log is told once.
     refused: Mutex<Vec<Arc<str>>>,
+    /// What was shown, where it is asked about again or handed on.
+    pub kept: Option<Hidden>,
+    /// What it carries under rights that may be lost.
+    pub(super) slots: Slots,
     /// Ends all that it carries.
     pub end: CancellationToken,
 }
@@ -243,6 +250,21 @@ impl Sessions {
         place: Place,
         terms: Terms,
     ) -> Result<Arc<Session>, Full> {
+        self.begin_keeping(key, who, place, terms, None)
+    }
+
+    /// The same; the session keeps what was shown.
+    ///
+    /// # Errors
+    /// When there are too many.
+    pub fn begin_keeping(
+        &self,
+        key: Key,
+        who: Who,
+        place: Place,
+        terms: Terms,
+        kept: Option<Hidden>,
+    ) -> Result<Arc<Session>, Full> {
         let mut id = [0; 16];
         self.random.fill(&mut id).map_err(|_| Full)?;
         let (now, since) = (self.now(), Timestamp::now());
@@ -261,6 +283,8 @@ impl Sessions {
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
             refused: Mutex::default(),
+            kept,
+            slots: Slots::default(),
             end: CancellationToken::new(),
         });
         match self.write(&key).entry(key) {
@@ -325,6 +349,16 @@ impl Sessions {
         self.audit.flush(FLUSH);
     }
 
+    /// Those that carry something under rights that may be lost.
+    pub fn at_stake(&self) -> Vec<Arc<Session>> {
+        let mut all = Vec::new();
+        for shard in &self.shards {
+            let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
+            all.extend(shard.values().filter(|one| one.slots.any()).cloned());
+        }
+        all
+    }
+
     /// All that are open.
     pub fn list(&self) -> Vec<Arc<Session>> {
         let mut all = Vec::new();
@@ -384,6 +418,7 @@ mod tests {
     fn who(name: &str) -> Who {
         Who {
             user: name.into(),
+            name: None,
             email: None,
             roles: Vec::new(),
             groups: Vec::new(),
