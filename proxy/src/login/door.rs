@@ -468,7 +468,8 @@ pub(super) fn login_first(login: &Ready, asked: &Asked<'_>, how: Option<&'static
         };
     }
     // What begins a login is a page of ours, so that a request waits for a provider nowhere else.
-    let mut to = url::form_urlencoded::Serializer::new(format!("{}login?", local::PATHS));
+    let path = format!("{}login?", local::PATHS);
+    let mut to = url::form_urlencoded::Serializer::for_suffix(path.clone(), path.len());
     to.append_pair("login", &login.name);
     to.append_pair("return", local::path(asked.target));
     Turned::elsewhere(&to.finish(), [])

@@ -50,7 +50,7 @@ impl ArgoCd {
             let addr = SocketAddr::from(([127, 0, 0, 1], port));
             Ok(Plan::new(launch, move || async move {
                 let health = get(addr, "/healthz").await?;
-                ensure!(health == "ok", "{health}");
+                ensure!(health.trim() == "ok", "{health}");
                 Ok(())
             }))
         };

@@ -280,7 +280,7 @@ const MISTAKES: &[Mistake] = &[
     },
     Mistake {
         config: "proxy:\n  listen: 127.0.0.1:1\n  logins: { k: { kubernetes: {} } }\n  routes:\n    - { host: a, upstream: \"http://h:1\", login: k, access: { kubernetes: { verb: get } } }\n",
-        begins: "c.yaml:5:75: `proxy`: a right has one of `resource` (such as `services/proxy`) and `path`",
+        begins: "c.yaml:5:74: `proxy`: a right has one of `resource` (such as `services/proxy`) and `path`",
         says: &[],
     },
     Mistake {
@@ -290,52 +290,52 @@ const MISTAKES: &[Mistake] = &[
     },
     Mistake {
         config: "proxy:\n  listen: 127.0.0.1:1\n  logins: { k: { kubernetes: {} } }\n  routes:\n    - { host: a, upstream: \"http://h:1\", login: k, access: { kubernetes: { verb: get, path: metrics } } }\n",
-        begins: "c.yaml:5:94: `proxy`: `metrics` is no path of an API server",
+        begins: "c.yaml:5:93: `proxy`: `metrics` is no path of an API server",
         says: &[],
     },
     Mistake {
         config: "proxy:\n  listen: 127.0.0.1:1\n  logins: { k: { kubernetes: {} } }\n  routes:\n    - { host: a, upstream: \"http://h:1\", login: k, access: { kubernetes: { verb: get, resource: a/b, subresource: c } } }\n",
-        begins: "c.yaml:5:116: `proxy`: `resource` has a subresource in it already",
+        begins: "c.yaml:5:115: `proxy`: `resource` has a subresource in it already",
         says: &[],
     },
     Mistake {
         config: "proxy:\n  listen: 127.0.0.1:1\n  logins: { k: { kubernetes: {} } }\n  routes:\n    - { host: a, upstream: \"http://h:1\", login: k, access: { kubernetes: { verb: \"get all\", resource: a } } }\n",
-        begins: "c.yaml:5:83: `proxy`: `verb` is no word of RBAC: `get all`",
+        begins: "c.yaml:5:82: `proxy`: `verb` is no word of RBAC: `get all`",
         says: &[],
     },
     Mistake {
         config: "proxy:\n  listen: 127.0.0.1:1\n  logins: { o: { oidc: { issuer: \"https://id.test\", client_id: a } } }\n  routes:\n    - { host: a, upstream: \"http://h:1\", login: o, access: { kubernetes: { verb: get, path: /a } } }\n",
-        begins: "c.yaml:5:61: `proxy`: `access.kubernetes` needs a `login` by `kubernetes`",
+        begins: "c.yaml:5:60: `proxy`: `access.kubernetes` needs a `login` by `kubernetes`",
         says: &[],
     },
     Mistake {
         config: "proxy:\n  listen: 127.0.0.1:1\n  routes:\n    - { host: a, upstream: \"http://h:1\", access: { kubernetes: { verb: get, path: /a } } }\n",
-        begins: "c.yaml:4:51: `proxy`: `access` needs a `login`",
+        begins: "c.yaml:4:50: `proxy`: `access` needs a `login`",
         says: &[],
     },
     Mistake {
         config: "proxy:\n  listen: 127.0.0.1:1\n  routes:\n    - { host: a, upstream: \"http://h:1\", identity: { user: X-User } }\n",
-        begins: "c.yaml:4:53: `proxy`: `identity` needs a `login`",
+        begins: "c.yaml:4:52: `proxy`: `identity` needs a `login`",
         says: &[],
     },
     Mistake {
         config: "proxy:\n  listen: 127.0.0.1:1\n  logins: { k: { kubernetes: {} } }\n  routes:\n    - { host: a, upstream: \"http://h:1\", login: k, identity: { user: Host } }\n",
-        begins: "c.yaml:5:71: `proxy`: `Host` is no header for this",
+        begins: "c.yaml:5:70: `proxy`: `Host` is no header for this",
         says: &["X-WEBAUTH-USER"],
     },
     Mistake {
         config: "proxy:\n  listen: 127.0.0.1:1\n  logins: { k: { kubernetes: {} } }\n  routes:\n    - { host: a, upstream: \"http://h:1\", login: k, identity: { user: X-User, name: x-user } }\n",
-        begins: "c.yaml:5:85: `proxy`: `x-user` is told something else already",
+        begins: "c.yaml:5:84: `proxy`: `x-user` is told something else already",
         says: &[],
     },
     Mistake {
         config: "proxy:\n  listen: 127.0.0.1:1\n  logins: { k: { kubernetes: {} } }\n  routes:\n    - { host: a, upstream: \"http://h:1\", login: k, identity: { email: X_Forwarded_For } }\n",
-        begins: "c.yaml:5:72: `proxy`: `X_Forwarded_For` is about something else than who asks",
+        begins: "c.yaml:5:71: `proxy`: `X_Forwarded_For` is about something else than who asks",
         says: &[],
     },
     Mistake {
         config: "proxy:\n  listen: 127.0.0.1:1\n  tls: { listen: 127.0.0.1:2, local_authority: true }\n  logins: { b: { basic: { users: { ada: { hash: \"$2y$10$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi\" } } } } }\n  routes:\n    - { host: a, upstream: \"http://h:1\", login: b, identity: { pass_token: bearer } }\n",
-        begins: "c.yaml:6:77: `proxy`: there is no token to pass",
+        begins: "c.yaml:6:76: `proxy`: there is no token to pass",
         says: &["`oidc`, `bearer` or `kubernetes`"],
     },
     Mistake {

@@ -36,7 +36,8 @@ pub fn headers() -> impl Iterator<Item = (HeaderName, HeaderValue)> {
 
 /// The page of this login, which leads to `wanted`; `trouble` is what became of a try before.
 pub fn text(login: &str, wanted: &str, trouble: Option<&str>) -> String {
-    let mut action = url::form_urlencoded::Serializer::new(format!("{}login?", local::PATHS));
+    let path = format!("{}login?", local::PATHS);
+    let mut action = url::form_urlencoded::Serializer::for_suffix(path.clone(), path.len());
     action.append_pair("login", login);
     action.append_pair("return", wanted);
     let action = action.finish();
