@@ -2,6 +2,7 @@
 //! its mind, and goes away.
 
 use std::path::Path;
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
@@ -10,13 +11,13 @@ use comind_peers::kube::KubeApi;
 use comind_peers::node::Node;
 use comind_peers::port::Port;
 use comind_peers::wait::wait_for;
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use http_body_util::Full;
 use serde_json::Value;
 
 use super::sessions::{audit, audited};
 use super::sockets::WebSocket;
-use crate::serve::{LATER, Serve, hides, run_to_end};
+use crate::serve::{LATER, Serve, hides, run_to_end, value};
 
 const HOST: &str = "app.test";
 const COOKIE: &str = "comind-session";
@@ -316,6 +317,35 @@ async fn a_token_for_others_is_none() -> Result<()> {
         ensure!(answer.status() == status, "{path}, {status}: {answer:?}");
     }
     place.hides(&[&ours, &others]).await
+}
+
+impl Place {
+    /// How often the API server has been asked about these.
+    async fn asked(&self, plural: &str) -> Result<f64> {
+        let figures = self.api.request(Method::GET, "/metrics", "").await?;
+        let labels = [("resource", plural), ("verb", "POST"), ("code", "201")];
+        Ok(value(&figures, "apiserver_request_total", &labels).unwrap_or(0.0))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_who_ask_make_few_questions() -> Result<()> {
+    let place = Place::start().await?;
+    let began = Instant::now();
+    let all = (0..64).map(|_| place.by(&place.ada, "/who"));
+    for answer in futures_util::future::try_join_all(all).await? {
+        ensure!(answer.status() == 200, "{answer:?}");
+    }
+    // An answer counts for a second.
+    let most = began.elapsed().as_secs() as f64 + 1.0;
+    for plural in ["tokenreviews", "subjectaccessreviews"] {
+        let asked = place.asked(plural).await?;
+        ensure!(
+            asked >= 1.0 && asked <= most,
+            "{plural}: {asked}, not {most}"
+        );
+    }
+    Ok(())
 }
 
 /// A browser at the page on which tokens are pasted.
