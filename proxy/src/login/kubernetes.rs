@@ -85,8 +85,8 @@ async fn by_header(
     let key = door::key_of(gate, login, asked, token.reveal().as_bytes());
     let hash = key_of(gate, login, &token);
     let session = sessions.find(&key);
-    // What a cluster has said yes to is no try.
-    let tried = session.is_none() && !reviewer.is_known(&hash);
+    // What a cluster has said yes to is no try, and many requests of a program that begins are one.
+    let tried = session.is_none() && !reviewer.is_in_hand(&hash);
     if tried && !gate.common.may_try(asked.client) {
         return Err(door::too_often());
     }

@@ -111,11 +111,12 @@ impl Reviewer {
         self.clock.millis()
     }
 
-    /// Whether it is known who has this token, without asking.
-    pub fn is_known(&self, key: &Key) -> bool {
+    /// Whether nothing has to be asked for this token: it is known to be good, or somebody waits for
+    /// the answer already.
+    pub fn is_in_hand(&self, key: &Key) -> bool {
         let desk = lock(&self.tokens);
         let known = desk.answers.find(key, self.now());
-        matches!(known, Some(Known::Yes(_)))
+        matches!(known, Some(Known::Yes(_))) || desk.under_way.contains_key(key)
     }
 
     /// Who has this token; `key` is its hash.
