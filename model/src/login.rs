@@ -79,6 +79,8 @@ pub struct Login {
     pub pass_authorization: bool,
     /// The upstream is told who it is by `X-WEBAUTH-USER` as well.
     pub webauth: bool,
+    /// A route hands on what was shown, so that a session keeps it.
+    pub keep_token: bool,
 }
 
 /// How somebody proves who they are.
@@ -92,6 +94,8 @@ pub enum Means {
     Certificate(Vec<Subject>),
     /// Somebody else knows: OpenID Connect.
     Oidc(Box<Oidc>),
+    /// The API server of a cluster knows: a token of it (TokenReview).
+    Kubernetes(Box<Kubernetes>),
 }
 
 impl Means {
@@ -102,6 +106,7 @@ impl Means {
             Self::Bearer(_) => "bearer",
             Self::Certificate(_) => "certificate",
             Self::Oidc(_) => "oidc",
+            Self::Kubernetes(_) => "kubernetes",
         }
     }
 }
@@ -158,13 +163,119 @@ pub struct Oidc {
     pub tls: UpstreamTls,
 }
 
+/// An API server that is asked who has a token, and what they may.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Kubernetes {
+    /// Whose API server; that of the cluster which this runs in where none.
+    pub cluster: Option<Cluster>,
+    /// Tokens are for one of these; for the API server itself where empty.
+    pub audiences: Vec<Arc<str>>,
+    /// Roles by the groups that have them.
+    pub roles: BTreeMap<Arc<str>, Vec<Arc<str>>>,
+    /// So long a yes counts; then it is asked again, also for what is under way.
+    pub authorized_ttl: Duration,
+    /// So long a no counts.
+    pub unauthorized_ttl: Duration,
+    /// So long what is under way goes on while the API server does not answer.
+    pub grace: Duration,
+}
+
+/// A right in a cluster, as its RBAC has them.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Right {
+    /// To do something with objects; what is empty is as in a SubjectAccessReview.
+    Resource(Box<Resource>),
+    /// To ask for a path of the API server.
+    Path {
+        /// What is done, such as `get`.
+        verb: Arc<str>,
+        /// The path.
+        path: Arc<str>,
+    },
+}
+
+/// Something done with objects.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Resource {
+    /// What is done, such as `get`.
+    pub verb: Arc<str>,
+    /// The API group; empty is the core one.
+    pub group: Arc<str>,
+    /// Of what, in the plural.
+    pub resource: Arc<str>,
+    /// What of it; empty is it itself.
+    pub subresource: Arc<str>,
+    /// Where; empty is everywhere, or what has no namespace.
+    pub namespace: Arc<str>,
+    /// Which; empty is all.
+    pub name: Arc<str>,
+}
+
+impl fmt::Display for Right {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let it = match self {
+            Self::Path { verb, path } => return write!(f, "{verb} {path}"),
+            Self::Resource(it) => it,
+        };
+        write!(f, "{} {}", it.verb, it.resource)?;
+        if !it.group.is_empty() {
+            write!(f, ".{}", it.group)?;
+        }
+        if !it.subresource.is_empty() {
+            write!(f, "/{}", it.subresource)?;
+        }
+        if !it.name.is_empty() {
+            write!(f, " {}", it.name)?;
+        }
+        match it.namespace.is_empty() {
+            true => f.write_str(" in all namespaces"),
+            false => write!(f, " in namespace {}", it.namespace),
+        }
+    }
+}
+
 /// What a route demands.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Demand {
     /// The login.
     pub login: Arc<str>,
     /// One of these roles; any where empty.
     pub roles: Vec<Arc<str>>,
+    /// A right that the login's cluster must give.
+    pub right: Option<Arc<Right>>,
+    /// What the upstream is told beyond the usual.
+    pub tell: Tell,
+}
+
+/// What an upstream is told of who asks, beside the headers that all are told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tell {
+    /// Under which names; they are ours on all routes.
+    pub headers: Vec<(Said, Arc<str>)>,
+    /// What was shown to us is handed on.
+    pub token: Option<TokenAs>,
+}
+
+/// Something that is known of somebody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// The name that they log in by.
+    User,
+    /// What people call them.
+    Name,
+    /// Their address for mail.
+    Email,
+    /// Their groups, with commas between.
+    Groups,
+}
+
+/// How a token is handed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenAs {
+    /// As `Authorization: Bearer`.
+    Bearer,
+    /// As the cookie `argocd.token`.
+    ArgoCd,
 }
 
 /// Why a session ended.
@@ -182,6 +293,8 @@ pub enum Why {
     Changed,
     /// The user logged in anew.
     Renewed,
+    /// The cluster does not know the token any more.
+    Unknown,
     /// The proxy ended.
     Stopped,
 }
@@ -196,6 +309,7 @@ impl Why {
             Self::Revoked => "revoked",
             Self::Changed => "changed",
             Self::Renewed => "renewed",
+            Self::Unknown => "unknown",
             Self::Stopped => "stopped",
         }
     }

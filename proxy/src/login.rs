@@ -5,6 +5,7 @@ pub mod cookie;
 pub mod credentials;
 pub mod door;
 pub mod gate;
+pub mod kubernetes;
 pub mod local;
 pub mod oidc;
 pub mod pages;

@@ -20,6 +20,8 @@ use crate::controller::gateway::gateways::Ports;
 use crate::controller::watch::{self as controller, Found};
 use crate::endpoint::Endpoint;
 use crate::login::gate::Common;
+use crate::login::kubernetes::recheck;
+use crate::login::told::Names;
 use crate::route::compile::Compiler;
 use crate::route::table::Table;
 use crate::serve::accept::{self, Listening};
@@ -150,6 +152,7 @@ impl Proxy {
             log: None,
             sample: 0.0,
             gate: None,
+            names: Names::default(),
         };
         let current = Current {
             table: Table::default(),
@@ -279,7 +282,11 @@ impl Proxy {
     ) {
         if let (Some(common), Some(logins), None) = (&self.common, &self.told.logins, &keeping) {
             let (sessions, folder) = (common.sessions.clone(), logins.folder.clone());
-            *keeping = Some(tokio::spawn(admin::keep(sessions, folder, stop.clone())));
+            let rechecks = recheck::keep(self.shared.clone(), stop.clone());
+            let keeps = admin::keep(sessions, folder, stop.clone());
+            *keeping = Some(tokio::spawn(async move {
+                tokio::join!(keeps, rechecks);
+            }));
         }
     }
 

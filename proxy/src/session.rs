@@ -4,5 +4,6 @@ pub mod admin;
 pub mod client;
 pub mod desk;
 pub mod events;
+pub mod held;
 pub mod rules;
 pub mod table;

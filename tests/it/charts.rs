@@ -32,6 +32,7 @@ secret: login
 status: [192.0.2.10]
 proxy: { access_log: json, session_events: {} }
 config: { proxy: { session_events: {} } }
+login: { kubernetes: true }
 service: { type: LoadBalancer }
 ";
 /// What is in none of our API servers: the kinds of Prometheus' operator.
@@ -263,6 +264,21 @@ async fn everything_is_as_the_api_server_describes_it() -> Result<()> {
         let wrong = desk.write("wrong", &format!("{head}{spec}\n"))?;
         let done = desk.conforms(&schemas, &[wrong]).await?;
         ensure!(done.code != 0, "{what}: {}", done.said());
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_ingress_may_ask_who_somebody_is_only_where_that_is_wanted() -> Result<()> {
+    let desk = Desk::new()?;
+    let chart = repository().join("helm/ingress");
+    for (all_on, count) in [(false, 0), (true, 1)] {
+        let text = desk.render(&chart, all_on, false).await?;
+        for plural in ["tokenreviews", "subjectaccessreviews"] {
+            let rule = format!("resources: [{plural}], verbs: [create] }}");
+            ensure!(text.matches(&rule).count() == count, "{plural}: {text}");
+            ensure!(text.matches(plural).count() == count, "{plural}: {text}");
+        }
     }
     Ok(())
 }

@@ -2,6 +2,8 @@
 //! is in `read`.
 
 mod gateway;
+mod identity;
+mod kubernetes;
 pub mod login;
 mod read;
 mod session_events;
@@ -195,6 +197,12 @@ pub struct Route {
     /// Who has one of these roles by that login may come; whoever is logged in where empty.
     #[serde(default)]
     roles: Vec<String>,
+    /// Who has this right by that login may come.
+    #[serde(default)]
+    access: Option<kubernetes::Access>,
+    /// What the upstream is told of who asks, beside `X-Auth-Request-*`.
+    #[serde(default)]
+    identity: Option<identity::Identity>,
     /// Plain HTTP is answered with a redirect to HTTPS.
     #[serde(default)]
     https_only: bool,

@@ -66,23 +66,27 @@ pub fn set(name: &str, value: &str, secure: bool, age: Duration) -> Option<Heade
 pub fn strip(headers: &mut HeaderMap) {
     let has =
         |value: &HeaderValue| memchr::memmem::find(value.as_bytes(), OURS.as_bytes()).is_some();
-    if !headers.get_all(COOKIE).iter().any(has) {
-        return;
+    if headers.get_all(COOKIE).iter().any(has) {
+        drop_named(headers, is_ours);
     }
+}
+
+/// Takes those from a request whose names are such.
+pub fn drop_named(headers: &mut HeaderMap, such: impl Fn(&str) -> bool) {
     let mut kept: Vec<HeaderValue> = Vec::new();
     for value in headers.get_all(COOKIE) {
-        if !has(value) {
+        let all = || value.as_bytes().split(|byte| *byte == b';');
+        let is_such = |pair: &&[u8]| {
+            let name = pair.split(|byte| *byte == b'=').next().unwrap_or_default();
+            std::str::from_utf8(name.trim_ascii()).is_ok_and(&such)
+        };
+        if !all().any(|pair| is_such(&pair)) {
             kept.push(value.clone());
             continue;
         }
-        let others: Vec<&[u8]> = value
-            .as_bytes()
-            .split(|byte| *byte == b';')
+        let others: Vec<&[u8]> = all()
             .map(<[u8]>::trim_ascii)
-            .filter(|pair| {
-                let name = pair.split(|byte| *byte == b'=').next().unwrap_or_default();
-                !std::str::from_utf8(name).is_ok_and(is_ours)
-            })
+            .filter(|pair| !is_such(pair))
             .collect();
         if let Ok(value) = HeaderValue::from_bytes(&others.join(&b"; "[..]))
             && !value.is_empty()

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use comind_model::login::{Demand, Means, Subject, User};
+use comind_model::login::{Demand, Hidden, Means, Subject, Tell, User};
 use http::header::{
     ACCEPT, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, LOCATION, SET_COOKIE, UPGRADE,
     WWW_AUTHENTICATE,
@@ -12,7 +12,8 @@ use http::header::{
 use http::{Method, StatusCode};
 
 use super::gate::{Gate, PATIENCE, Ready};
-use super::{cookie, credentials, local, password, told};
+use super::{cookie, credentials, kubernetes, local, password, told};
+use crate::session::held::Held;
 use crate::session::table::{Key, Place, Session, Who};
 
 /// The certificate that a client has shown, and proved to have the key of.
@@ -116,7 +117,7 @@ fn demanded(status: &'static str, what: &'static str, text: &str) -> Turned {
 }
 
 const BASIC: &str = "Basic realm=\"comind-ops\", charset=\"UTF-8\"";
-const BEARER: &str = "Bearer realm=\"comind-ops\"";
+pub(super) const BEARER: &str = "Bearer realm=\"comind-ops\"";
 
 /// A session, or why there is none.
 type Admitted = Result<Arc<Session>, Turned>;
@@ -125,19 +126,27 @@ type Admitted = Result<Arc<Session>, Turned>;
 #[derive(Clone, Debug)]
 pub struct Guest {
     /// Their session.
-    pub session: Arc<Session>,
+    pub session: Arc<Held>,
     /// How they proved who they are.
     pub login: Arc<Ready>,
 }
 
 impl Guest {
-    /// Tells the upstream who it is, and keeps from it what was shown to us.
-    pub fn tell(&self, headers: &mut HeaderMap) {
+    /// Tells the upstream who it is, and keeps from it what was shown to us, unless the route hands
+    /// that on.
+    pub fn tell(&self, headers: &mut HeaderMap, tell: &Tell) {
         let told = &self.login.told;
         told::write(headers, &self.session.who, told.webauth);
-        let ours = matches!(told.means, Means::Basic(_) | Means::Bearer(_));
+        told::write_named(headers, &self.session.who, tell);
+        let ours = matches!(
+            told.means,
+            Means::Basic(_) | Means::Bearer(_) | Means::Kubernetes(_)
+        );
         if ours && !told.pass_authorization {
             headers.remove(AUTHORIZATION);
+        }
+        if let Some(form) = tell.token {
+            told::hand_on(headers, form, self.session.kept.as_ref());
         }
     }
 }
@@ -151,7 +160,10 @@ pub async fn admit(gate: &Gate, demand: &Demand, asked: &Asked<'_>) -> Result<Gu
         Some(login) => {
             let login = login.clone();
             let entered = enter(gate, &login, demand, asked).await;
-            entered.map(|session| Guest { session, login })
+            entered.map(|held| Guest {
+                session: Arc::new(held),
+                login,
+            })
         }
         None => {
             let text = format!("the login `{}` of this route is not there", demand.login);
@@ -173,13 +185,39 @@ pub async fn admit(gate: &Gate, demand: &Demand, asked: &Asked<'_>) -> Result<Gu
     admitted
 }
 
-async fn enter(gate: &Gate, login: &Arc<Ready>, demand: &Demand, asked: &Asked<'_>) -> Admitted {
+async fn enter(
+    gate: &Gate,
+    login: &Arc<Ready>,
+    demand: &Demand,
+    asked: &Asked<'_>,
+) -> Result<Held, Turned> {
     let session = match &login.told.means {
         Means::Basic(users) => basic(gate, login, users, asked).await?,
         Means::Bearer(_) => bearer(gate, login, asked)?,
         Means::Certificate(subjects) => certificate(gate, login, subjects, asked)?,
         Means::Oidc(_) => by_cookie(gate, login, asked)?,
+        Means::Kubernetes(_) => {
+            let found = kubernetes::session(gate, login, asked).await?;
+            fits(gate, login, demand, &found.0, asked)?;
+            return kubernetes::let_in(gate, login, demand, found, asked).await;
+        }
     };
+    fits(gate, login, demand, &session, asked)?;
+    if demand.right.is_some() {
+        let text = "the route asks for a right in a cluster, and its login knows none";
+        return Err(Turned::new(StatusCode::FORBIDDEN, "lacks_right", text));
+    }
+    Ok(session.hold())
+}
+
+/// Whether it has one of the roles.
+fn fits(
+    gate: &Gate,
+    login: &Ready,
+    demand: &Demand,
+    session: &Session,
+    asked: &Asked<'_>,
+) -> Result<(), Turned> {
     let fits = demand.roles.is_empty()
         || session
             .who
@@ -187,7 +225,7 @@ async fn enter(gate: &Gate, login: &Arc<Ready>, demand: &Demand, asked: &Asked<'
             .iter()
             .any(|role| demand.roles.contains(role));
     if fits {
-        return Ok(session);
+        return Ok(());
     }
     if session.refused_at(asked.route) {
         let place = asked.place(login);
@@ -204,9 +242,20 @@ async fn enter(gate: &Gate, login: &Arc<Ready>, demand: &Demand, asked: &Asked<'
 
 /// The session that this key has, or a new one.
 fn begin(gate: &Gate, login: &Ready, key: Key, who: Who, asked: &Asked<'_>) -> Admitted {
+    begin_keeping(gate, login, key, who, asked, None)
+}
+
+fn begin_keeping(
+    gate: &Gate,
+    login: &Ready,
+    key: Key,
+    who: Who,
+    asked: &Asked<'_>,
+    kept: Option<Hidden>,
+) -> Admitted {
     let sessions = &gate.common.sessions;
     sessions
-        .begin(key, who, asked.place(login), login.terms())
+        .begin_keeping(key, who, asked.place(login), login.terms(), kept)
         .map_err(|_| full())
 }
 
@@ -216,20 +265,31 @@ pub(super) fn full() -> Turned {
     Turned::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_sessions", text)
 }
 
-fn wrong(gate: &Gate, login: &Ready, asked: &Asked<'_>, how: &'static str) -> Turned {
+/// What a session is to have of what was shown.
+fn kept(login: &Ready, shown: &Hidden) -> Option<Hidden> {
+    login.told.keep_token.then(|| shown.clone())
+}
+
+/// There is no randomness.
+pub(super) fn no_randomness() -> Turned {
+    let text = "the system gives no randomness";
+    Turned::new(StatusCode::SERVICE_UNAVAILABLE, "no_randomness", text)
+}
+
+pub(super) fn wrong(gate: &Gate, login: &Ready, asked: &Asked<'_>, how: &'static str) -> Turned {
     gate.common
         .sessions
         .refuse(&asked.place(login), None, "wrong");
     demanded(how, "wrong", "the name, password or token is wrong")
 }
 
-fn too_often() -> Turned {
+pub(super) fn too_often() -> Turned {
     let text = "this address has tried too often; ask again in a moment";
     Turned::new(StatusCode::TOO_MANY_REQUESTS, "too_many_attempts", text)
 }
 
 /// What is shown with each request has one session for each client and host.
-fn key_of(gate: &Gate, login: &Ready, asked: &Asked<'_>, shown: &[u8]) -> Key {
+pub(super) fn key_of(gate: &Gate, login: &Ready, asked: &Asked<'_>, shown: &[u8]) -> Key {
     let host = asked.host.to_ascii_lowercase();
     let client = asked.client.to_string();
     let stamp = login.stamp.to_be_bytes();
@@ -306,7 +366,17 @@ fn bearer(gate: &Gate, login: &Ready, asked: &Asked<'_>) -> Admitted {
         _ => None,
     };
     match found {
-        Some(token) => begin(gate, login, key, who(&token.name, &token.roles), asked),
+        Some(token) => {
+            let kept = kept(login, &token.token);
+            begin_keeping(
+                gate,
+                login,
+                key,
+                who(&token.name, &token.roles),
+                asked,
+                kept,
+            )
+        }
         None => Err(wrong(gate, login, asked, BEARER)),
     }
 }
@@ -347,6 +417,7 @@ fn certificate(gate: &Gate, login: &Ready, subjects: &[Subject], asked: &Asked<'
 fn who(name: &Arc<str>, roles: &[Arc<str>]) -> Who {
     Who {
         user: name.clone(),
+        name: None,
         email: None,
         roles: roles.to_vec(),
         groups: roles.to_vec(),
@@ -369,24 +440,37 @@ pub(super) fn session_of(gate: &Gate, asked: &Asked<'_>) -> Option<Arc<Session>>
         .find(&cookie_key(gate, asked.host, token))
 }
 
+/// A page of another host has a browser ask for a connection.
+pub(super) fn other_host() -> Turned {
+    let text = "a page of another host asks for a connection in your name";
+    Turned::new(StatusCode::FORBIDDEN, "other_origin", text)
+}
+
 fn by_cookie(gate: &Gate, login: &Arc<Ready>, asked: &Asked<'_>) -> Admitted {
     let upgrades = asked.headers.contains_key(UPGRADE);
     if upgrades && !local::is_same_host(asked.headers, asked.host) {
-        let text = "a page of another host asks for a connection in your name";
-        return Err(Turned::new(StatusCode::FORBIDDEN, "other_origin", text));
+        return Err(other_host());
     }
-    if let Some(session) = session_of(gate, asked)
-        && session.place.stamp == login.stamp
-    {
-        return Ok(session);
+    match session_of(gate, asked) {
+        Some(session) if session.place.stamp == login.stamp => Ok(session),
+        _ => Err(login_first(login, asked, None)),
     }
+}
+
+/// Nobody is logged in: a browser is sent to where that begins, others are told, with `how` where
+/// they can show something.
+pub(super) fn login_first(login: &Ready, asked: &Asked<'_>, how: Option<&'static str>) -> Turned {
     if !asked.is_visit() {
         let text = "nobody is logged in; open this host in a browser, and come back";
-        return Err(Turned::new(StatusCode::UNAUTHORIZED, "login_needed", text));
+        return match how {
+            Some(how) => demanded(how, "login_needed", text),
+            None => Turned::new(StatusCode::UNAUTHORIZED, "login_needed", text),
+        };
     }
     // What begins a login is a page of ours, so that a request waits for a provider nowhere else.
-    let mut to = url::form_urlencoded::Serializer::new(format!("{}login?", local::PATHS));
+    let path = format!("{}login?", local::PATHS);
+    let mut to = url::form_urlencoded::Serializer::for_suffix(path.clone(), path.len());
     to.append_pair("login", &login.name);
     to.append_pair("return", local::path(asked.target));
-    Err(Turned::elsewhere(&to.finish(), []))
+    Turned::elsewhere(&to.finish(), [])
 }

@@ -15,6 +15,7 @@ use ring::hmac;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::sync::Semaphore;
 
+use super::kubernetes::reviewer::Reviewer;
 use super::oidc::provider::Provider;
 use crate::audit::keeper::Audit;
 use crate::run::Clock;
@@ -42,6 +43,7 @@ pub struct Common {
     pub(super) checks: Arc<Semaphore>,
     pub(super) waiting: Semaphore,
     random: SystemRandom,
+    clock: Clock,
 }
 
 impl fmt::Debug for Common {
@@ -74,6 +76,7 @@ impl Common {
             checks: Arc::new(Semaphore::new(CHECKS)),
             waiting: Semaphore::new(WAITING),
             random,
+            clock,
         })
     }
 
@@ -117,6 +120,8 @@ pub struct Ready {
     pub tokens: Vec<Key>,
     /// Who knows, where somebody else does.
     pub provider: Option<Arc<Provider>>,
+    /// Who asks the API server, where that knows.
+    pub reviewer: Option<Arc<Reviewer>>,
 }
 
 impl Ready {
@@ -170,6 +175,13 @@ impl Gate {
             )),
             _ => None,
         };
+        let reviewer = match &login.means {
+            Means::Kubernetes(told) => Some(Arc::new(
+                Reviewer::new(told, common.clock)
+                    .map_err(|error| format!("the login `{name}`: {error}"))?,
+            )),
+            _ => None,
+        };
         let tokens = match &login.means {
             Means::Bearer(tokens) => tokens
                 .iter()
@@ -183,6 +195,7 @@ impl Gate {
             told: login.clone(),
             tokens,
             provider,
+            reviewer,
         })
     }
 
@@ -209,6 +222,11 @@ impl Gate {
     /// A login by its name.
     pub fn get(&self, name: &str) -> Option<&Arc<Ready>> {
         self.logins.get(name)
+    }
+
+    /// Whether an API server is asked by one of them.
+    pub fn asks_clusters(&self) -> bool {
+        self.logins.values().any(|login| login.reviewer.is_some())
     }
 
     /// Those that have a provider.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use comind_model::login::Why;
+use comind_model::login::{Means, Why};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, StatusCode};
 
@@ -11,22 +11,24 @@ use super::door::{self, Asked, Turned};
 use super::gate::{Gate, Ready};
 use super::oidc::provider::{Going, Provider};
 use super::oidc::under_way::UnderWay;
-use super::{cookie, local};
+use super::{cookie, kubernetes, local};
 use crate::session::table::Place;
 
 /// How long the browser keeps the cookie of a login under way.
 const UNDER_WAY: Duration = Duration::from_secs(600);
 
 /// Answers one of our paths; `path` is without what all of them begin with.
-pub async fn answer(gate: &Gate, path: &str, asked: &Asked<'_>) -> Turned {
+/// `form` is what a POST brings.
+pub async fn answer(gate: &Gate, path: &str, form: &[u8], asked: &Asked<'_>) -> Turned {
     let query = asked.target.split_once('?').map_or("", |(_, query)| query);
     let mut turned = match (path, asked.method) {
         ("login", &Method::GET) => begin(gate, query, asked).await,
+        ("login", &Method::POST) => take_token(gate, query, form, asked).await,
         ("callback", &Method::GET) => come_back(gate, query, asked).await,
         ("logout", &Method::POST) => logout(gate, asked),
         ("session", &Method::GET) => session(gate, asked),
         ("login" | "callback" | "logout" | "session", _) => {
-            let text = "a login begins by GET, a logout by POST";
+            let text = "a login begins by GET, a logout by POST, and a token comes by POST";
             Turned::new(StatusCode::METHOD_NOT_ALLOWED, "bad_method", text)
         }
         _ => Turned::new(
@@ -57,16 +59,32 @@ fn provider(gate: &Gate, name: &str) -> Option<(Arc<Ready>, Arc<Provider>)> {
     Some((login.clone(), login.provider.clone()?))
 }
 
-fn no_randomness() -> Turned {
-    let text = "the system gives no randomness";
-    Turned::new(StatusCode::SERVICE_UNAVAILABLE, "no_randomness", text)
+/// The login of that name, if a token is pasted for it.
+fn by_token(gate: &Gate, name: &str) -> Option<Arc<Ready>> {
+    let login = gate.get(name)?;
+    matches!(login.told.means, Means::Kubernetes(_)).then(|| login.clone())
+}
+
+fn no_pages() -> Turned {
+    let text = "no login of that name has pages";
+    Turned::new(StatusCode::NOT_FOUND, "no_login", text)
+}
+
+async fn take_token(gate: &Gate, query: &str, form: &[u8], asked: &Asked<'_>) -> Turned {
+    let Some(login) = by_token(gate, &value(query, "login").unwrap_or_default()) else {
+        return no_pages();
+    };
+    let taken = kubernetes::pasted(gate, &login, &wanted(query), form, asked).await;
+    taken.unwrap_or_else(|turned| turned)
 }
 
 async fn begin(gate: &Gate, query: &str, asked: &Asked<'_>) -> Turned {
     let name = value(query, "login").unwrap_or_default();
+    if let Some(login) = by_token(gate, &name) {
+        return kubernetes::show(&login, &wanted(query), None);
+    }
     let Some((login, provider)) = provider(gate, &name) else {
-        let text = "no login of that name has pages";
-        return Turned::new(StatusCode::NOT_FOUND, "no_login", text);
+        return no_pages();
     };
     if !gate.common.may_try(asked.client) {
         let text = "this address has tried too often; ask again in a moment";
@@ -76,7 +94,7 @@ async fn begin(gate: &Gate, query: &str, asked: &Asked<'_>) -> Turned {
     let (Some(state), Some(nonce), Some(verifier), Some(own)) =
         (secret(), secret(), secret(), secret())
     else {
-        return no_randomness();
+        return door::no_randomness();
     };
     let scheme = if asked.secure { "https" } else { "http" };
     let redirect = format!("{scheme}://{}{}callback", asked.host, local::PATHS);
@@ -180,7 +198,7 @@ async fn returned(
             "the provider has sent no code".to_owned(),
         ));
     };
-    let who = provider.who(&code, &one).await.map_err(|error| {
+    let proved = provider.who(&code, &one).await.map_err(|error| {
         tracing::warn!(login = &*login.name, "a login failed: {error}");
         let place = Place {
             route: one.route.clone(),
@@ -193,16 +211,23 @@ async fn returned(
     if let Some(before) = door::session_of(gate, asked) {
         gate.common.sessions.end(&before, Why::Renewed, None);
     }
-    let token = gate.common.secret().ok_or_else(no_randomness)?;
+    let token = gate.common.secret().ok_or_else(door::no_randomness)?;
     let key = door::cookie_key(gate, asked.host, &token);
     let place = Place {
         route: one.route.clone(),
         ..asked.place(&login)
     };
-    let begun = gate.common.sessions.begin(key, who, place, login.terms());
+    let mut terms = login.terms();
+    // What is handed on is of use for as long as it is good.
+    let kept = login.told.keep_token.then_some(proved.token);
+    if kept.is_some() {
+        terms.ttl = terms.ttl.min(proved.lasts);
+    }
+    let sessions = &gate.common.sessions;
+    let begun = sessions.begin_keeping(key, proved.who, place, terms, kept);
     begun.map_err(|_| door::full())?;
     let name = cookie::session(asked.secure);
-    let cookie = cookie::set(&name, &token, asked.secure, login.told.ttl);
+    let cookie = cookie::set(&name, &token, asked.secure, terms.ttl);
     Ok(Turned::elsewhere(&one.wanted, [cookie]))
 }
 

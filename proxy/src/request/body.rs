@@ -89,6 +89,7 @@ struct Streamed {
     left: Option<u64>,
     limit: u64,
     told: Told,
+    names: told::Names,
 }
 
 impl RequestBody {
@@ -97,14 +98,21 @@ impl RequestBody {
         Self(None)
     }
 
-    /// What the client sends, up to `limit` bytes; how it goes is `told`.
-    pub fn streamed(inner: Incoming, idle: Duration, limit: Option<u64>, told: Told) -> Self {
+    /// What the client sends, up to `limit` bytes; how it goes is `told`. `names` are ours to say.
+    pub fn streamed(
+        inner: Incoming,
+        idle: Duration,
+        limit: Option<u64>,
+        told: Told,
+        names: told::Names,
+    ) -> Self {
         Self(Some(Box::new(Streamed {
             inner,
             patience: Patience::new(idle),
             left: limit,
             limit: limit.unwrap_or(u64::MAX),
             told,
+            names,
         })))
     }
 
@@ -175,7 +183,7 @@ impl Streamed {
 
     fn counted(&mut self, mut frame: Frame<Bytes>) -> Result<Frame<Bytes>, Broken> {
         if let Some(trailers) = frame.trailers_mut() {
-            told::strip(trailers);
+            told::strip(trailers, &self.names);
         }
         let Some(data) = frame.data_ref() else {
             return Ok(frame);

@@ -11,7 +11,7 @@ use http::{Method, Uri, Version};
 use super::body::Broken;
 use crate::serve::control::Pulse;
 use crate::serve::worker::Worker;
-use crate::session::table::Carried;
+use crate::session::held::Held;
 use crate::telemetry::log::Line;
 use crate::telemetry::meter::RouteMeter;
 
@@ -81,7 +81,7 @@ pub struct Flight {
     /// Whose.
     pub worker: Rc<Worker>,
     /// Who asks, where that is known.
-    pub session: Option<Carried>,
+    pub session: Option<Arc<Held>>,
     /// Its connection's signs of life.
     pub pulse: Arc<Pulse>,
     /// Its client.

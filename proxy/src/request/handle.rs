@@ -13,7 +13,8 @@ use http::header::{
 };
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode, Version};
-use hyper::body::Incoming;
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::{Bytes, Incoming};
 
 use super::body::{ReplyBody, RequestBody};
 use super::class::Class;
@@ -25,13 +26,15 @@ use super::strict::{self, Refusal, split_port};
 use super::{hop, rewrite};
 use crate::login::door::{self, Guest, Turned};
 use crate::login::gate::Gate;
-use crate::login::{cookie, local, pages, told};
+use crate::login::{cookie, kubernetes, local, pages, told};
 use crate::route::compile::{Compiled, Doing, Plan};
 use crate::route::door::Found;
 use crate::route::table::merged;
 use crate::serve::connection::Conn;
 use crate::serve::worker::{Current, Worker};
-use crate::session::table::Carried;
+
+/// A form of our own pages is no longer, in bytes.
+const FORM: usize = 16 * 1024;
 
 /// An answer.
 pub type Reply = Response<ReplyBody>;
@@ -114,7 +117,7 @@ impl Going<'_> {
         if let Some(gate) = &self.current.terms.gate
             && let Some(page) = path.strip_prefix(local::PATHS)
         {
-            return Box::pin(self.own_page(gate, page, host, head)).await;
+            return Box::pin(self.own_page(gate, page, host, head, body)).await;
         }
         let table = &self.current.table;
         let route = match table.find(host, &path, &head.headers) {
@@ -149,9 +152,7 @@ impl Going<'_> {
                 Err(turned) => return self.turn_away(head, &turned),
             },
         };
-        self.flight.session = guest
-            .as_ref()
-            .map(|guest| Carried::by(guest.session.clone()));
+        self.flight.session = guest.as_ref().map(|guest| guest.session.clone());
         let secure = self.conn.identity.secure;
         let draw = |below| self.worker.random() as u64 % below;
         let guarded = self.current.terms.gate.is_some();
@@ -193,7 +194,14 @@ impl Going<'_> {
     }
 
     /// One of our own pages, below `/.comind/`.
-    async fn own_page(self, gate: &Arc<Gate>, page: &str, host: &str, head: &Parts) -> Reply {
+    async fn own_page(
+        self,
+        gate: &Arc<Gate>,
+        page: &str,
+        host: &str,
+        head: &Parts,
+        body: Incoming,
+    ) -> Reply {
         if let Some(problem) = self.too_often() {
             return self.problem(head, &problem);
         }
@@ -206,8 +214,22 @@ impl Going<'_> {
             return self.redirect(head, StatusCode::PERMANENT_REDIRECT, &to);
         }
         let name = route.map_or(&self.worker.shared.stray.name, |route| &route.meter.name);
-        let turned = pages::answer(gate, page, &self.asked(name, host, head)).await;
+        let Some(form) = self.form(head, body).await else {
+            let text = "a form of ours is short, and sent at once".to_owned();
+            return self.fail(head, StatusCode::BAD_REQUEST, Who::Client, "no_form", text);
+        };
+        let turned = pages::answer(gate, page, &form, &self.asked(name, host, head)).await;
         self.turn_away(head, &turned)
+    }
+
+    /// What a form of our own pages brings; empty where none can.
+    async fn form(&self, head: &Parts, body: Incoming) -> Option<Bytes> {
+        if head.method != Method::POST || !kubernetes::is_form(&head.headers) {
+            return Some(Bytes::new());
+        }
+        let whole = Limited::new(body, FORM).collect();
+        let whole = tokio::time::timeout(self.current.terms.patience.body, whole).await;
+        Some(whole.ok()?.ok()?.to_bytes())
     }
 
     async fn admit(
@@ -244,7 +266,9 @@ impl Going<'_> {
     /// Answers in place of what was asked for.
     fn turn_away(self, head: &Parts, turned: &Turned) -> Reply {
         let status = turned.status;
-        let mut reply = match status.is_client_error() || status.is_server_error() {
+        // A page of ours says by itself what is wrong.
+        let page = turned.headers.iter().any(|(name, _)| *name == CONTENT_TYPE);
+        let mut reply = match !page && (status.is_client_error() || status.is_server_error()) {
             true => {
                 let who = match status.is_client_error() {
                     true => Who::Client,
@@ -351,10 +375,11 @@ impl Going<'_> {
             .identity
             .write(&mut head.headers, host.as_ref(), trace);
         // Who asks is said by us or by nobody.
-        told::strip(&mut head.headers);
+        let names = &self.current.terms.names;
+        told::strip(&mut head.headers, names);
         cookie::strip(&mut head.headers);
-        if let Some(guest) = guest {
-            guest.tell(&mut head.headers);
+        if let (Some(guest), Some(demand)) = (guest, &route.demand) {
+            guest.tell(&mut head.headers, &demand.tell);
         }
         self.flight.trace = Some(trace);
         let class = Class::of_request(&head.headers, wish.is_some());
@@ -368,6 +393,7 @@ impl Going<'_> {
                     self.current.terms.patience.body,
                     limit,
                     self.flight.told.clone(),
+                    names.clone(),
                 )
             }
         };

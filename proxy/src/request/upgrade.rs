@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use crate::serve::connection::Conn;
 use crate::serve::worker::Worker;
-use crate::session::table::Carried;
+use crate::session::held::Held;
 use crate::telemetry::meter::RouteMeter;
 
 /// In bytes, for each direction: a page and a bit, since thousands may be open at once.
@@ -35,7 +35,7 @@ pub fn carry(
     meter: &Arc<RouteMeter>,
     ends: Ends,
     idle: Duration,
-    session: Option<Carried>,
+    session: Option<Arc<Held>>,
 ) {
     let open = worker.tunnel(conn.clone());
     let meter = meter.clone();
@@ -66,7 +66,7 @@ pub fn carry(
 struct Counts {
     up: Cell<u64>,
     down: Cell<u64>,
-    session: Option<Carried>,
+    session: Option<Arc<Held>>,
 }
 
 impl Counts {

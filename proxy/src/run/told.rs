@@ -15,6 +15,7 @@ use comind_model::snapshot::Snapshot;
 use super::Proxy;
 use crate::endpoint::Weighted;
 use crate::login::gate::{Common, Gate};
+use crate::login::told::Names;
 use crate::route::table::Table;
 use crate::serve::clients::Rate;
 use crate::serve::worker::{Current, Terms};
@@ -90,6 +91,8 @@ impl Proxy {
             .certificate_expiry
             .store(made.expiry, Relaxed);
         self.publish(&table);
+        let demands = routes.iter().filter_map(|route| route.demand.as_ref());
+        let tells = demands.map(|demand| &demand.tell);
         let terms = Terms {
             trusted: told.trusted.clone(),
             proxy_protocol: told.proxy_protocol,
@@ -100,6 +103,7 @@ impl Proxy {
             log: self.log(told.access_log.form),
             sample: told.access_log.sample,
             gate: gate.clone(),
+            names: Names::of(tells),
         };
         self.told = Ingress {
             listen: self.told.listen.clone(),

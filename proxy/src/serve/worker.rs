@@ -20,6 +20,7 @@ use super::clients::{Connections, Rate};
 use super::connection::Conn;
 use super::control::{Control, Order, Phase};
 use crate::login::gate::Gate;
+use crate::login::told::Names;
 use crate::route::door::{self, Place};
 use crate::route::table::Table;
 use crate::run::Clock;
@@ -89,6 +90,8 @@ pub struct Terms {
     pub sample: f64,
     /// Who may pass, where there are logins.
     pub gate: Option<Arc<Gate>>,
+    /// Under which names routes tell their upstreams of them.
+    pub names: Names,
 }
 
 /// What workers share.

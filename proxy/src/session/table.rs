@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGua
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use comind_model::login::Why;
+use comind_model::login::{Hidden, Why};
 use comind_model::session::Seen;
 use comind_model::timestamp;
 use jiff::Timestamp;
@@ -19,6 +19,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use tokio_util::sync::CancellationToken;
 
 use super::events::teller::{self, Hand};
+use super::held::Slots;
 use super::rules::{self, Moment, Terms};
 use crate::audit::entry::{self, Entry};
 use crate::audit::keeper::Audit;
@@ -36,6 +37,8 @@ pub type Key = [u8; 32];
 pub struct Who {
     /// The name.
     pub user: Arc<str>,
+    /// What people call them, where it is known.
+    pub name: Option<Arc<str>>,
     /// The address for mail, where it is known.
     pub email: Option<Arc<str>>,
     /// What they are: roles, as routes ask for them.
@@ -78,9 +81,14 @@ pub struct Session {
     requests: AtomicU64,
     received: AtomicU64,
     sent: AtomicU64,
-    live: AtomicUsize,
+    /// Requests, streams and upgraded connections that it carries now.
+    pub(super) live: AtomicUsize,
     /// Routes at which it was refused, so that the log is told once.
     refused: Mutex<Vec<Arc<str>>>,
+    /// What was shown, where it is asked about again or handed on.
+    pub kept: Option<Hidden>,
+    /// What it carries under rights that may be lost.
+    pub(super) slots: Slots,
     /// Ends all that it carries.
     pub end: CancellationToken,
 }
@@ -188,38 +196,6 @@ impl Session {
     }
 }
 
-/// A request, a stream or an upgraded connection of a session, counted for as long as it lasts.
-#[derive(Debug)]
-pub struct Carried(Arc<Session>);
-
-impl Carried {
-    /// One more.
-    pub fn by(session: Arc<Session>) -> Self {
-        session.live.fetch_add(1, Relaxed);
-        Self(session)
-    }
-}
-
-impl Clone for Carried {
-    fn clone(&self) -> Self {
-        Self::by(self.0.clone())
-    }
-}
-
-impl Drop for Carried {
-    fn drop(&mut self) {
-        self.0.live.fetch_sub(1, Relaxed);
-    }
-}
-
-impl std::ops::Deref for Carried {
-    type Target = Session;
-
-    fn deref(&self) -> &Session {
-        &self.0
-    }
-}
-
 /// What was counted.
 #[derive(Debug, Default)]
 pub struct Counts {
@@ -322,6 +298,21 @@ impl Sessions {
         place: Place,
         terms: Terms,
     ) -> Result<Arc<Session>, Full> {
+        self.begin_keeping(key, who, place, terms, None)
+    }
+
+    /// The same; the session keeps what was shown.
+    ///
+    /// # Errors
+    /// When there are too many.
+    pub fn begin_keeping(
+        &self,
+        key: Key,
+        who: Who,
+        place: Place,
+        terms: Terms,
+        kept: Option<Hidden>,
+    ) -> Result<Arc<Session>, Full> {
         let mut id = [0; 16];
         self.random.fill(&mut id).map_err(|_| Full)?;
         let (now, since) = (self.now(), Timestamp::now());
@@ -341,6 +332,8 @@ impl Sessions {
             sent: AtomicU64::new(0),
             live: AtomicUsize::new(0),
             refused: Mutex::default(),
+            kept,
+            slots: Slots::default(),
             end: CancellationToken::new(),
         });
         match self.write(&key).entry(key) {
@@ -405,6 +398,16 @@ impl Sessions {
         self.audit.flush(FLUSH);
     }
 
+    /// Those that carry something under rights that may be lost.
+    pub fn at_stake(&self) -> Vec<Arc<Session>> {
+        let mut all = Vec::new();
+        for shard in &self.shards {
+            let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
+            all.extend(shard.values().filter(|one| one.slots.any()).cloned());
+        }
+        all
+    }
+
     /// All that are open.
     pub fn list(&self) -> Vec<Arc<Session>> {
         let mut all = Vec::new();
@@ -464,6 +467,7 @@ mod tests {
     fn who(name: &str) -> Who {
         Who {
             user: name.into(),
+            name: None,
             email: None,
             roles: Vec::new(),
             groups: Vec::new(),

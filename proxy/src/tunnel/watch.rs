@@ -150,9 +150,10 @@ pub(crate) async fn config(cluster: Option<&Cluster>) -> Result<Config, String> 
 }
 
 /// What changes when somebody writes the kubeconfig: a cluster that is made anew has other keys.
-type Stamp = Vec<(PathBuf, Option<(SystemTime, u64)>)>;
+pub(crate) type Stamp = Vec<(PathBuf, Option<(SystemTime, u64)>)>;
 
-fn stamp(cluster: Option<&Cluster>) -> Stamp {
+/// What it is now.
+pub(crate) fn stamp(cluster: Option<&Cluster>) -> Stamp {
     let files: Vec<PathBuf> = match cluster {
         None => Vec::new(),
         Some(Cluster {

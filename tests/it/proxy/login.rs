@@ -57,13 +57,7 @@ impl Place {
     }
 
     fn browser(&self, user: &'static str) -> Browser {
-        Browser {
-            proxy: self.port.addr(),
-            provider: self.provider.addr(),
-            user,
-            jar: BTreeMap::new(),
-            seen: Vec::new(),
-        }
+        Browser::new(self.port.addr(), self.provider.addr(), user)
     }
 
     fn url(&self, host: &str, path: &str) -> String {
@@ -80,7 +74,7 @@ impl Place {
 }
 
 /// What a browser does: keeps cookies by host, and goes where it is sent.
-struct Browser {
+pub(super) struct Browser {
     proxy: SocketAddr,
     provider: SocketAddr,
     user: &'static str,
@@ -91,7 +85,17 @@ struct Browser {
 }
 
 impl Browser {
-    async fn send(
+    pub(super) fn new(proxy: SocketAddr, provider: SocketAddr, user: &'static str) -> Self {
+        Self {
+            proxy,
+            provider,
+            user,
+            jar: BTreeMap::new(),
+            seen: Vec::new(),
+        }
+    }
+
+    pub(super) async fn send(
         &mut self,
         method: &str,
         url: &str,
@@ -140,7 +144,7 @@ impl Browser {
     }
 
     /// Goes there and wherever it is sent; gives where it ends.
-    async fn visit(&mut self, url: &str) -> Result<(String, Response<Bytes>)> {
+    pub(super) async fn visit(&mut self, url: &str) -> Result<(String, Response<Bytes>)> {
         self.visit_until(url, "\0").await
     }
 
@@ -169,7 +173,7 @@ impl Browser {
         bail!("sent on and on: {:?}", self.seen)
     }
 
-    fn cookie(&self, host: &str) -> Option<String> {
+    pub(super) fn cookie(&self, host: &str) -> Option<String> {
         let jar = self
             .jar
             .iter()

@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use comind_model::ingress::UpstreamTls;
+use comind_model::ingress::{Cluster, UpstreamTls};
 use comind_model::login::{self, Demand, Hidden, Logins, Means};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::Route;
+use super::{Route, kubernetes};
 use crate::access::password::Hash;
 use crate::config::access::contents;
 use crate::config::duration::Span;
@@ -28,7 +28,7 @@ const TOKEN_FROM: usize = 16;
 const LEAST: Span = Span::from_millis(1_000);
 const LONGEST: Span = Span::from_millis(90 * 86_400_000);
 
-/// One way to prove who somebody is: one of `oidc`, `basic`, `bearer`, `certificate`.
+/// One way to prove who somebody is: one of `oidc`, `basic`, `bearer`, `certificate`, `kubernetes`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Login {
@@ -44,6 +44,9 @@ pub struct Login {
     /// By the certificate that a client shows; needs `tls.client_ca_file`.
     #[serde(default)]
     certificate: Option<Certificate>,
+    /// By a token of a cluster, which its API server is asked about.
+    #[serde(default)]
+    kubernetes: Option<kubernetes::Kubernetes>,
     /// How long a session lasts at most.
     #[serde(default = "ttl")]
     ttl: Span,
@@ -161,7 +164,7 @@ pub struct Subject {
     roles: Vec<String>,
 }
 
-fn arcs(texts: &[String]) -> Vec<Arc<str>> {
+pub(super) fn arcs(texts: &[String]) -> Vec<Arc<str>> {
     texts.iter().map(|text| text.as_str().into()).collect()
 }
 
@@ -172,6 +175,7 @@ pub(super) fn read(
     data_dir: &Path,
     node: &Node,
     certificates: bool,
+    cluster: Option<&Cluster>,
 ) -> Result<Option<Logins>, NodeError> {
     let mut all = BTreeMap::new();
     for (name, login) in written {
@@ -183,7 +187,7 @@ pub(super) fn read(
         if login.certificate.is_some() && !certificates {
             return Err(at.error("`certificate` needs `proxy.tls.client_ca_file`"));
         }
-        all.insert(Arc::from(name.as_str()), login.read(at)?);
+        all.insert(Arc::from(name.as_str()), login.read(at, cluster)?);
     }
     Ok((!all.is_empty()).then(|| Logins {
         all,
@@ -194,24 +198,36 @@ pub(super) fn read(
 }
 
 impl Login {
-    fn read(&self, node: &Node) -> Result<login::Login, NodeError> {
+    fn read(&self, node: &Node, cluster: Option<&Cluster>) -> Result<login::Login, NodeError> {
         let at = |key: &str| node.get(key).unwrap_or(node);
         let span = |key: &str, span: Span| {
             let within = span.within(LEAST, LONGEST);
             within.map_err(|problem| at(key).error(format!("`{key}` {problem}")))
         };
-        let means = match (&self.oidc, &self.basic, &self.bearer, &self.certificate) {
-            (Some(oidc), None, None, None) => {
-                let read = oidc.read();
-                Means::Oidc(Box::new(read.map_err(|problem| at("oidc").error(problem))?))
-            }
-            (None, Some(basic), None, None) => Means::Basic(basic.read(at("basic"))?),
-            (None, None, Some(bearer), None) => Means::Bearer(bearer.read(at("bearer"))?),
-            (None, None, None, Some(certificate)) => Means::Certificate(certificate.read()),
-            _ => {
-                let text = "a login has one of `oidc`, `basic`, `bearer` and `certificate`";
-                return Err(node.error(text));
-            }
+        let mut means = Vec::new();
+        if let Some(oidc) = &self.oidc {
+            let read = oidc.read();
+            means.push(Means::Oidc(Box::new(
+                read.map_err(|problem| at("oidc").error(problem))?,
+            )));
+        }
+        if let Some(basic) = &self.basic {
+            means.push(Means::Basic(basic.read(at("basic"))?));
+        }
+        if let Some(bearer) = &self.bearer {
+            means.push(Means::Bearer(bearer.read(at("bearer"))?));
+        }
+        if let Some(certificate) = &self.certificate {
+            means.push(Means::Certificate(certificate.read()));
+        }
+        if let Some(kubernetes) = &self.kubernetes {
+            let read = kubernetes.read(at("kubernetes"), cluster)?;
+            means.push(Means::Kubernetes(Box::new(read)));
+        }
+        let (Some(means), true) = (means.pop(), means.is_empty()) else {
+            let text =
+                "a login has one of `oidc`, `basic`, `bearer`, `certificate` and `kubernetes`";
+            return Err(node.error(text));
         };
         Ok(login::Login {
             means,
@@ -219,6 +235,7 @@ impl Login {
             idle: span("idle", self.idle)?,
             pass_authorization: self.pass_authorization,
             webauth: self.webauth,
+            keep_token: false,
         })
     }
 }
@@ -331,6 +348,7 @@ fn given(login: &login::Login) -> BTreeSet<&str> {
         Means::Bearer(tokens) => tokens.iter().flat_map(|one| &one.roles).collect(),
         Means::Certificate(subjects) => subjects.iter().flat_map(|one| &one.roles).collect(),
         Means::Oidc(oidc) => oidc.roles.keys().collect(),
+        Means::Kubernetes(kubernetes) => kubernetes.roles.keys().collect(),
     };
     roles.into_iter().map(|role| &**role).collect()
 }
@@ -372,5 +390,6 @@ pub(super) fn demand(route: &Route, logins: Option<&Logins>) -> Result<Option<De
     Ok(Some(Demand {
         login: name.as_str().into(),
         roles: arcs(&route.roles),
+        ..Demand::default()
     }))
 }

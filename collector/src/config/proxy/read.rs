@@ -8,7 +8,7 @@ use std::sync::Arc;
 use comind_model::ingress::{
     self, AccessLog, Action, Certificate, Cidr, Forward, Host, Ingress, Protocol,
 };
-use comind_model::login::Logins;
+use comind_model::login::{Demand, Logins};
 
 use super::{Files, LogForm, PathType, Proxy, Rewrite, Route, Tls, Upstreams, gateway, login, mib};
 use crate::config::access::contents;
@@ -55,7 +55,9 @@ pub(in crate::config) fn read(
     };
     let certificates = made.client_authorities.is_some();
     let (most, at_logins) = (section.max_sessions, at("logins"));
-    let mut logins = login::read(&section.logins, most, data_dir, at_logins, certificates)?;
+    let tunnels = section.cluster();
+    let (written, tunnelled) = (&section.logins, tunnels.as_ref());
+    let mut logins = login::read(written, most, data_dir, at_logins, certificates, tunnelled)?;
     if let Some(events) = events {
         let at = at("session_events");
         let logins = logins.as_mut();
@@ -63,6 +65,9 @@ pub(in crate::config) fn read(
         logins.events = Some(events.read().map_err(|problem| at.error(problem))?);
     }
     let routes = section.routes(at("routes"), logins.as_ref(), warnings)?;
+    if let Some(logins) = &mut logins {
+        keep_tokens(logins, &routes);
+    }
     let of_cluster = section.kubernetes.as_ref();
     let gateway = of_cluster.and_then(|it| it.gateway.as_ref());
     let more = gateway.map(|it| it.listen.clone()).unwrap_or_default();
@@ -92,15 +97,7 @@ pub(in crate::config) fn read(
             },
             sample: section.access_log_sample,
         },
-        tunnels: section.tunnels.map(super::tunnels::Tunnels::read).or({
-            // Whoever watches Ingress objects from outside of the cluster is outside for these as well.
-            let kubeconfig = section.kubernetes.as_ref();
-            let kubeconfig = kubeconfig.and_then(|it| it.kubeconfig.clone());
-            kubeconfig.map(|file| ingress::Cluster {
-                kubeconfig: Some(file),
-                context: None,
-            })
-        }),
+        tunnels,
         kubernetes: section.kubernetes.map(|it| ingress::Controller {
             kubeconfig: it.kubeconfig,
             namespaces: it.namespaces,
@@ -143,11 +140,37 @@ impl Tls {
     }
 }
 
+/// Logins of which a route hands on what was shown have their sessions keep it.
+fn keep_tokens(logins: &mut Logins, routes: &[ingress::Route]) {
+    let demands = routes.iter().filter_map(|route| route.demand.as_ref());
+    for demand in demands.filter(|demand| demand.tell.token.is_some()) {
+        if let Some(login) = logins.all.get_mut(&demand.login) {
+            login.keep_token = true;
+        }
+    }
+}
+
 fn ranges(texts: &[String]) -> Result<Vec<Cidr>, String> {
     texts.iter().map(|text| text.parse()).collect()
 }
 
 impl Proxy {
+    /// The cluster that is asked from outside of it.
+    fn cluster(&self) -> Option<ingress::Cluster> {
+        self.tunnels
+            .as_ref()
+            .map(super::tunnels::Tunnels::read)
+            .or({
+                // Whoever watches Ingress objects from outside of the cluster is outside for these as well.
+                let kubeconfig = self.kubernetes.as_ref();
+                let kubeconfig = kubeconfig.and_then(|it| it.kubeconfig.clone());
+                kubeconfig.map(|file| ingress::Cluster {
+                    kubeconfig: Some(file),
+                    context: None,
+                })
+            })
+    }
+
     fn routes(
         &self,
         node: &Node,
@@ -158,9 +181,10 @@ impl Proxy {
         let mut routes = Vec::new();
         for (number, route) in self.routes.iter().enumerate() {
             let at = node.item(number).unwrap_or(node);
-            let made = self
+            let mut made = self
                 .route(route, logins)
                 .map_err(|problem| at.error(problem))?;
+            route.demands_more(at, logins, made.demand.as_mut())?;
             if !names.insert(made.name.clone()) {
                 let problem = format!("there are two routes `{}`; give one a `name`", made.name);
                 return Err(at.error(problem));
@@ -256,6 +280,31 @@ impl Rewrite {
 }
 
 impl Route {
+    /// What it demands beyond a login, and what it has its upstream told.
+    fn demands_more(
+        &self,
+        node: &Node,
+        logins: Option<&Logins>,
+        demand: Option<&mut Demand>,
+    ) -> Result<(), NodeError> {
+        let at = |key: &str| node.get(key).unwrap_or(node);
+        let Some(demand) = demand else {
+            return match (&self.access, &self.identity) {
+                (None, None) => Ok(()),
+                (Some(_), _) => Err(at("access").error("`access` needs a `login`")),
+                (_, Some(_)) => Err(at("identity").error("`identity` needs a `login`")),
+            };
+        };
+        let login = logins.and_then(|logins| logins.all.get(&demand.login));
+        if let (Some(access), Some(login)) = (&self.access, login) {
+            demand.right = Some(Arc::new(access.read(at("access"), login)?));
+        }
+        if let (Some(identity), Some(login)) = (&self.identity, login) {
+            demand.tell = identity.read(at("identity"), login)?;
+        }
+        Ok(())
+    }
+
     fn upstream(&self, upstreams: &Upstreams) -> Result<ingress::Upstream, String> {
         let all = match upstreams {
             Upstreams::One(url) => vec![(url, 1, &self.target)],

@@ -19,10 +19,10 @@ pub(super) struct Tunnels {
 }
 
 impl Tunnels {
-    pub(super) fn read(self) -> Cluster {
+    pub(super) fn read(&self) -> Cluster {
         Cluster {
-            kubeconfig: self.kubeconfig,
-            context: self.context,
+            kubeconfig: self.kubeconfig.clone(),
+            context: self.context.clone(),
         }
     }
 }

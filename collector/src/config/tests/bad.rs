@@ -250,7 +250,7 @@ const MISTAKES: &[Mistake] = &[
     },
     Mistake {
         config: "proxy:\n  listen: 127.0.0.1:1\n  logins:\n    staff: { ttl: 1h }\n",
-        begins: "c.yaml:4:12: `proxy`: a login has one of `oidc`, `basic`, `bearer` and `certificate`",
+        begins: "c.yaml:4:12: `proxy`: a login has one of `oidc`, `basic`, `bearer`, `certificate` and `kubernetes`",
         says: &[],
     },
     Mistake {
@@ -262,6 +262,81 @@ const MISTAKES: &[Mistake] = &[
         config: "proxy:\n  listen: 127.0.0.1:1\n  logins:\n    s: { certificate: { subjects: { a: {} } } }\n",
         begins: "c.yaml:4:8: `proxy`: `certificate` needs `proxy.tls.client_ca_file`",
         says: &[],
+    },
+    Mistake {
+        config: "proxy:\n  listen: 127.0.0.1:1\n  logins:\n    k: { kubernetes: { authorized_ttl: 10m } }\n",
+        begins: "c.yaml:4:40: `proxy`: `authorized_ttl` ",
+        says: &["5m"],
+    },
+    Mistake {
+        config: "proxy:\n  listen: 127.0.0.1:1\n  logins:\n    k: { kubernetes: { audiences: [\"\"] } }\n",
+        begins: "c.yaml:4:35: `proxy`: `audiences` has up to 16 names",
+        says: &[],
+    },
+    Mistake {
+        config: "proxy:\n  listen: 127.0.0.1:1\n  logins:\n    k: { kubernetes: { audience: a } }\n",
+        begins: "c.yaml:4:24: `kubernetes`: unknown key `audience`; did you mean `audiences`?",
+        says: &[],
+    },
+    Mistake {
+        config: "proxy:\n  listen: 127.0.0.1:1\n  logins: { k: { kubernetes: {} } }\n  routes:\n    - { host: a, upstream: \"http://h:1\", login: k, access: { kubernetes: { verb: get } } }\n",
+        begins: "c.yaml:5:74: `proxy`: a right has one of `resource` (such as `services/proxy`) and `path`",
+        says: &[],
+    },
+    Mistake {
+        config: "proxy:\n  listen: 127.0.0.1:1\n  logins: { k: { kubernetes: {} } }\n  routes:\n    - { host: a, upstream: \"http://h:1\", login: k, access: { kubernetes: { verb: get, path: /a, namespace: b } } }\n",
+        begins: "c.yaml:5:108: `proxy`: `namespace` goes with `resource`, not with `path`",
+        says: &[],
+    },
+    Mistake {
+        config: "proxy:\n  listen: 127.0.0.1:1\n  logins: { k: { kubernetes: {} } }\n  routes:\n    - { host: a, upstream: \"http://h:1\", login: k, access: { kubernetes: { verb: get, path: metrics } } }\n",
+        begins: "c.yaml:5:93: `proxy`: `metrics` is no path of an API server",
+        says: &[],
+    },
+    Mistake {
+        config: "proxy:\n  listen: 127.0.0.1:1\n  logins: { k: { kubernetes: {} } }\n  routes:\n    - { host: a, upstream: \"http://h:1\", login: k, access: { kubernetes: { verb: get, resource: a/b, subresource: c } } }\n",
+        begins: "c.yaml:5:115: `proxy`: `resource` has a subresource in it already",
+        says: &[],
+    },
+    Mistake {
+        config: "proxy:\n  listen: 127.0.0.1:1\n  logins: { k: { kubernetes: {} } }\n  routes:\n    - { host: a, upstream: \"http://h:1\", login: k, access: { kubernetes: { verb: \"get all\", resource: a } } }\n",
+        begins: "c.yaml:5:82: `proxy`: `verb` is no word of RBAC: `get all`",
+        says: &[],
+    },
+    Mistake {
+        config: "proxy:\n  listen: 127.0.0.1:1\n  logins: { o: { oidc: { issuer: \"https://id.test\", client_id: a } } }\n  routes:\n    - { host: a, upstream: \"http://h:1\", login: o, access: { kubernetes: { verb: get, path: /a } } }\n",
+        begins: "c.yaml:5:60: `proxy`: `access.kubernetes` needs a `login` by `kubernetes`",
+        says: &[],
+    },
+    Mistake {
+        config: "proxy:\n  listen: 127.0.0.1:1\n  routes:\n    - { host: a, upstream: \"http://h:1\", access: { kubernetes: { verb: get, path: /a } } }\n",
+        begins: "c.yaml:4:50: `proxy`: `access` needs a `login`",
+        says: &[],
+    },
+    Mistake {
+        config: "proxy:\n  listen: 127.0.0.1:1\n  routes:\n    - { host: a, upstream: \"http://h:1\", identity: { user: X-User } }\n",
+        begins: "c.yaml:4:52: `proxy`: `identity` needs a `login`",
+        says: &[],
+    },
+    Mistake {
+        config: "proxy:\n  listen: 127.0.0.1:1\n  logins: { k: { kubernetes: {} } }\n  routes:\n    - { host: a, upstream: \"http://h:1\", login: k, identity: { user: Host } }\n",
+        begins: "c.yaml:5:70: `proxy`: `Host` is no header for this",
+        says: &["X-WEBAUTH-USER"],
+    },
+    Mistake {
+        config: "proxy:\n  listen: 127.0.0.1:1\n  logins: { k: { kubernetes: {} } }\n  routes:\n    - { host: a, upstream: \"http://h:1\", login: k, identity: { user: X-User, name: x-user } }\n",
+        begins: "c.yaml:5:84: `proxy`: `x-user` is told something else already",
+        says: &[],
+    },
+    Mistake {
+        config: "proxy:\n  listen: 127.0.0.1:1\n  logins: { k: { kubernetes: {} } }\n  routes:\n    - { host: a, upstream: \"http://h:1\", login: k, identity: { email: X_Forwarded_For } }\n",
+        begins: "c.yaml:5:71: `proxy`: `X_Forwarded_For` is about something else than who asks",
+        says: &[],
+    },
+    Mistake {
+        config: "proxy:\n  listen: 127.0.0.1:1\n  tls: { listen: 127.0.0.1:2, local_authority: true }\n  logins: { b: { basic: { users: { ada: { hash: \"$2y$10$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi\" } } } } }\n  routes:\n    - { host: a, upstream: \"http://h:1\", login: b, identity: { pass_token: bearer } }\n",
+        begins: "c.yaml:6:76: `proxy`: there is no token to pass",
+        says: &["`oidc`, `bearer` or `kubernetes`"],
     },
     Mistake {
         config: "notify: { webhooks: [nonsense] }\n",

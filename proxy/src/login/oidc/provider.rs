@@ -1,11 +1,11 @@
 //! A provider: what it says of itself, its keys, and the two steps of a login with it.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use comind_model::login::Oidc;
+use comind_model::login::{Hidden, Oidc};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use http::{Method, StatusCode};
 use jsonwebtoken::jwk::Jwk;
@@ -76,6 +76,17 @@ struct Tokens {
     id_token: String,
     #[serde(default)]
     access_token: Option<String>,
+}
+
+/// What a provider has proved.
+#[derive(Clone, Debug)]
+pub struct Proved {
+    /// Who it is.
+    pub who: Who,
+    /// The token that says so.
+    pub token: Hidden,
+    /// How long that is good.
+    pub lasts: Duration,
 }
 
 /// What goes to the provider with a browser.
@@ -155,7 +166,7 @@ impl Provider {
     ///
     /// # Errors
     /// Why nobody is let in: never with a code or a token in it.
-    pub async fn who(&self, code: &str, one: &UnderWay) -> Result<Who, String> {
+    pub async fn who(&self, code: &str, one: &UnderWay) -> Result<Proved, String> {
         let known = self.known(None).await?;
         let tokens = self.tokens(&known.about, code, one).await?;
         let mut claims = match self.verify(&tokens.id_token, &known, one) {
@@ -175,7 +186,11 @@ impl Provider {
         {
             self.complete(url, token, &mut claims).await?;
         }
-        self.read(&claims)
+        Ok(Proved {
+            who: self.read(&claims)?,
+            lasts: lasts(&claims),
+            token: Hidden::new(&tokens.id_token),
+        })
     }
 
     fn verify(&self, token: &str, known: &Known, one: &UnderWay) -> Result<Claims, Bad> {
@@ -351,13 +366,22 @@ impl Provider {
             .roles
             .iter()
             .filter(|(_, wanted)| wanted.iter().any(|group| groups.contains(group)));
+        let name = text("name").filter(|name| crate::login::told::is_tellable(name));
         Ok(Who {
             user: user.into(),
+            name: name.map(Arc::from),
             email: email.map(Arc::from),
             roles: roles.map(|(role, _)| role.clone()).collect(),
             groups,
         })
     }
+}
+
+/// How long a token with these claims is good from now on.
+fn lasts(claims: &Claims) -> Duration {
+    let until = claims.get("exp").and_then(Value::as_u64).unwrap_or(0);
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    Duration::from_secs(until).saturating_sub(now.unwrap_or_default())
 }
 
 fn sensitive(text: &str) -> Result<HeaderValue, String> {

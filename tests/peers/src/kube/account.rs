@@ -37,10 +37,15 @@ impl KubeApi {
         group: &str,
         plurals: &str,
     ) -> Result<()> {
-        let role = format!(
-            r#"{{"metadata":{{"name":"{role_name}"}},"rules":[{{"apiGroups":["{group}"],
-            "resources":{plurals},"verbs":["get","list","watch"]}}]}}"#
+        let rules = format!(
+            r#"[{{"apiGroups":["{group}"],"resources":{plurals},"verbs":["get","list","watch"]}}]"#
         );
+        self.allow_by(account, role_name, &rules).await
+    }
+
+    /// Gives the account these rules (JSON) everywhere, by a role of this name.
+    pub async fn allow_by(&self, account: &str, role_name: &str, rules: &str) -> Result<()> {
+        let role = format!(r#"{{"metadata":{{"name":"{role_name}"}},"rules":{rules}}}"#);
         let path = format!("{ROLES}/clusterroles");
         self.request(Method::POST, &path, &role).await?;
         let binding = format!(
@@ -58,11 +63,41 @@ impl KubeApi {
         self.request(Method::DELETE, &path, "").await.map(drop)
     }
 
+    /// Gives the account these rules (JSON) in namespace `default` alone, by a role of this name.
+    pub async fn allow_here(&self, account: &str, role_name: &str, rules: &str) -> Result<()> {
+        let of = |plural: &str| format!("{ROLES}/namespaces/default/{plural}");
+        let role = format!(r#"{{"metadata":{{"name":"{role_name}"}},"rules":{rules}}}"#);
+        self.request(Method::POST, &of("roles"), &role).await?;
+        self.bind_here(account, role_name).await
+    }
+
+    /// Gives the account a role of namespace `default` again.
+    pub async fn bind_here(&self, account: &str, role_name: &str) -> Result<()> {
+        let binding = format!(
+            r#"{{"metadata":{{"name":"{role_name}"}},
+            "roleRef":{{"apiGroup":"rbac.authorization.k8s.io","kind":"Role","name":"{role_name}"}},
+            "subjects":[{{"kind":"ServiceAccount","name":"{account}","namespace":"default"}}]}}"#
+        );
+        let path = format!("{ROLES}/namespaces/default/rolebindings");
+        self.request(Method::POST, &path, &binding).await.map(drop)
+    }
+
+    /// Takes that role from the account.
+    pub async fn forbid_here(&self, role_name: &str) -> Result<()> {
+        let path = format!("{ROLES}/namespaces/default/rolebindings/{role_name}");
+        self.request(Method::DELETE, &path, "").await.map(drop)
+    }
+
     /// A fresh token of the account, as a kubelet writes it into a pod.
     pub async fn token_of(&self, account: &str) -> Result<String> {
+        self.token_for(account, "[]").await
+    }
+
+    /// The same for others than the API server (audiences, JSON list).
+    pub async fn token_for(&self, account: &str, audiences: &str) -> Result<String> {
         let path = format!("/api/v1/namespaces/default/serviceaccounts/{account}/token");
-        let asked = r#"{"spec":{"expirationSeconds":3600}}"#;
-        let answer = self.request(Method::POST, &path, asked).await?;
+        let asked = format!(r#"{{"spec":{{"expirationSeconds":3600,"audiences":{audiences}}}}}"#);
+        let answer = self.request(Method::POST, &path, &asked).await?;
         let token = answer
             .split_once(r#""token":""#)
             .and_then(|(_, rest)| rest.split_once('"'))

@@ -14,7 +14,7 @@ const jose = await load('jose')
 
 const issuer = `http://127.0.0.1:${port}`
 const people = {
-  ada: { email: 'ada@example.org', email_verified: true, groups: ['ops', 'dev'] },
+  ada: { name: 'Ada Lovelace', email: 'ada@example.org', email_verified: true, groups: ['ops', 'dev'] },
   bob: { email: 'bob@example.org', email_verified: true, groups: ['dev'] },
   eve: { email: 'ada@example.org', email_verified: false, groups: ['ops'] }
 }
@@ -36,8 +36,8 @@ const make = keys => {
     jwks: { keys },
     cookies: { keys: [randomBytes(16).toString('hex')] },
     // These come by the other way (userinfo), as this provider has it by default.
-    claims: { openid: ['sub'], email: ['email', 'email_verified'], groups: ['groups'] },
-    scopes: ['openid', 'email', 'groups'],
+    claims: { openid: ['sub'], email: ['email', 'email_verified'], groups: ['groups'], profile: ['name'] },
+    scopes: ['openid', 'email', 'groups', 'profile'],
     features: { devInteractions: { enabled: false } },
     pkce: { required: () => true },
     findAccount: (_, id) => ({ accountId: id, claims: () => ({ sub: id, ...people[id] }) }),
@@ -45,7 +45,7 @@ const make = keys => {
     loadExistingGrant: async ctx => {
       const { client, session } = ctx.oidc
       const grant = new ctx.oidc.provider.Grant({ clientId: client.clientId, accountId: session.accountId })
-      grant.addOIDCScope('openid email groups')
+      grant.addOIDCScope('openid email groups profile')
       await grant.save()
       return grant
     }
