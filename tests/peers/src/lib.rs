@@ -5,6 +5,7 @@
 //! Knows nothing of what is tested with it: no crate of this workspace is
 //! imported here.
 
+pub mod argocd;
 pub mod chromium;
 pub mod dockerd;
 pub mod elasticmq;
