@@ -13,12 +13,13 @@ use crate::web::Web;
 /// The peer's kubeconfig with names of its own.
 fn kubeconfig(api: &KubeApi, dir: &Path, name: &str) -> Result<PathBuf> {
     let text = std::fs::read_to_string(api.kubeconfig())?;
+    // The user first: a context's name may begin as the user's does.
     let text = text
+        .replace("user: admin", &format!("user: {name}"))
+        .replace("name: admin", &format!("name: {name}"))
         .replace("name: test", &format!("name: {name}"))
         .replace("cluster: test", &format!("cluster: {name}"))
-        .replace("current-context: test", &format!("current-context: {name}"))
-        .replace("user: admin", &format!("user: {name}"))
-        .replace("name: admin", &format!("name: {name}"));
+        .replace("current-context: test", &format!("current-context: {name}"));
     let file = dir.join(format!("{}.kubeconfig", name.replace('/', "-")));
     std::fs::write(&file, text)?;
     Ok(file)
