@@ -120,7 +120,7 @@ async fn the_page_groups_by_context(access: &Access) -> Result<()> {
 /// Its API server takes connections and says nothing any more: the worst way of being away.
 async fn one_goes_away(access: &Access, work: &KubeApi) -> Result<()> {
     work.stop_signal()?;
-    let away = "cannot be reached from here";
+    let away = "service: the cluster's network ";
     let row = ("grafana", Some("admin@work"));
     access.until(row, &Value::Null, away).await?;
     serves(access, "grafana.home", "at home").await?;
