@@ -330,6 +330,8 @@ pub struct Endpoint {
     pub as_host: Option<Arc<str>>,
     /// The pod that it is, where only a tunnel leads there; `host` is its address then.
     pub pod: Option<Arc<Pod>>,
+    /// HTTP without TLS is spoken there, whatever the upstream speaks otherwise.
+    pub plain: bool,
 }
 
 impl Endpoint {
@@ -343,6 +345,7 @@ impl Endpoint {
             tier: 0,
             as_host: None,
             pod: None,
+            plain: false,
         }
     }
 }
@@ -350,6 +353,8 @@ impl Endpoint {
 /// A pod of a cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Pod {
+    /// Its cluster, as of a service.
+    pub cluster: Option<Arc<Cluster>>,
     /// Its namespace.
     pub namespace: Arc<str>,
     /// Its name.
@@ -359,6 +364,8 @@ pub struct Pod {
 /// A port of a service of a cluster, written `NAMESPACE/NAME:PORT`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Service {
+    /// Its cluster, reached by tunnels; the one of [`Ingress::tunnels`] where none. It is not written.
+    pub cluster: Option<Arc<Cluster>>,
     /// Its namespace.
     pub namespace: Arc<str>,
     /// Its name.
@@ -391,6 +398,7 @@ impl std::str::FromStr for Service {
             return Err(bad());
         }
         Ok(Self {
+            cluster: None,
             namespace: namespace.into(),
             name: name.into(),
             port: port.into(),
@@ -412,7 +420,7 @@ pub struct ServiceUpstream {
 }
 
 /// A cluster, and as whom it is asked.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cluster {
     /// A kubeconfig; the one that kubectl would take where none.
     pub kubeconfig: Option<std::path::PathBuf>,

@@ -6,4 +6,7 @@ pub mod choose;
 pub mod look;
 pub mod page;
 pub mod profile;
+pub mod scout;
 pub mod session;
+pub mod told;
+pub mod wish;

@@ -48,6 +48,8 @@ pub struct Endpoint {
     pub pod: Option<Arc<Pod>>,
     /// `Host` for it, in place of any other.
     pub as_host: Option<HeaderValue>,
+    /// It is talked to without TLS, whatever its neighbours are.
+    pub plain: bool,
     thresholds: Thresholds,
     in_flight: AtomicU32,
     /// Moving average of the time to an answer's head, in microseconds.
@@ -72,6 +74,7 @@ impl Endpoint {
             target,
             pod: None,
             as_host: None,
+            plain: false,
             thresholds: Thresholds::default(),
             in_flight: AtomicU32::new(0),
             latency: AtomicU32::new(0),

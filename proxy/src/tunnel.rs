@@ -3,6 +3,7 @@
 //! happens to it harms no other. Must not know routes or requests.
 
 pub mod gate;
+pub mod kubeconfig;
 pub mod refusal;
 pub mod resolve;
 pub mod spare;

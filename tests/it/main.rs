@@ -3,6 +3,7 @@
 //! Every test starts its own servers on free ports and takes them down with it.
 
 mod access;
+mod access_profiles;
 mod alertmanager;
 mod api;
 mod argocd;

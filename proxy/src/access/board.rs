@@ -10,6 +10,9 @@ use super::choose::Chosen;
 pub struct Row {
     /// Its name.
     pub name: String,
+    /// The context that it is in, where there are several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context: Option<String>,
     /// Where it is reached.
     pub url: String,
     /// Where it is in the cluster.

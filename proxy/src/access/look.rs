@@ -1,20 +1,26 @@
 //! Looks at one way to a service, once. Every look has a limit and ends in a sentence. Must not judge.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use comind_model::ingress::Cluster;
-use http::header::{HOST, USER_AGENT};
-use http::{Request, StatusCode};
+use http::header::{HOST, LOCATION, USER_AGENT};
+use http::{HeaderMap, Request, StatusCode};
 use http_body_util::Empty;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::Service;
 use kube::{Api, Client, Config};
+use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
 use super::choose::Seen;
+use crate::request::strict::split_port;
 use crate::tunnel::refusal::chain;
 use crate::tunnel::watch;
 
@@ -22,6 +28,8 @@ use crate::tunnel::watch;
 const ANSWER: Duration = Duration::from_millis(900);
 /// For a connection to a Service: it is near, or not to be reached from here.
 const NEAR: Duration = Duration::from_millis(300);
+/// For a handshake.
+const HANDSHAKE: Duration = Duration::from_secs(1);
 /// For the proof that a network is the cluster's.
 const PROOF: Duration = Duration::from_secs(2);
 
@@ -31,7 +39,8 @@ pub async fn ingress(at: Option<SocketAddr>, host: &str) -> Seen {
         return Err("none is known; --ingress names one".to_owned());
     };
     let asked = tokio::time::timeout(ANSWER, ask(at, host)).await;
-    let status = asked.map_err(|_| format!("{at} did not answer within {ANSWER:?}"))??;
+    let (status, headers) =
+        asked.map_err(|_| format!("{at} did not answer within {ANSWER:?}"))??;
     match status {
         // What nobody serves there, and what is served and has nobody behind it.
         StatusCode::NOT_FOUND
@@ -41,11 +50,24 @@ pub async fn ingress(at: Option<SocketAddr>, host: &str) -> Seen {
         | StatusCode::GATEWAY_TIMEOUT => {
             Err(format!("{at} answers {} for {host}", status.as_u16()))
         }
+        // A browser that went there would leave our port, and come to nobody.
+        _ if leaves(&headers, host) => Err(format!("{at} sends {host} to HTTPS")),
         _ => Ok(format!("{at} serves {host}")),
     }
 }
 
-async fn ask(at: SocketAddr, host: &str) -> Result<StatusCode, String> {
+/// Whether an answer sends its client to HTTPS at the same host.
+fn leaves(headers: &HeaderMap, host: &str) -> bool {
+    let to = headers.get(LOCATION).and_then(|to| to.to_str().ok());
+    let Some((scheme, rest)) = to.and_then(|to| to.split_once("://")) else {
+        return false;
+    };
+    let there = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let name = |host| split_port(host).0;
+    scheme.eq_ignore_ascii_case("https") && name(there).eq_ignore_ascii_case(name(host))
+}
+
+async fn ask(at: SocketAddr, host: &str) -> Result<(StatusCode, HeaderMap), String> {
     let stream = TcpStream::connect(at).await;
     let stream = stream.map_err(|error| format!("{at}: {error}"))?;
     let told = |error: hyper::Error| format!("{at} does not speak HTTP: {error}");
@@ -57,7 +79,10 @@ async fn ask(at: SocketAddr, host: &str) -> Result<StatusCode, String> {
         .map_err(|error| format!("{host} is no host: {error}"))?;
     let asking = sender.send_request(request);
     tokio::select! {
-        answer = asking => Ok(answer.map_err(told)?.status()),
+        answer = asking => {
+            let (head, _) = answer.map_err(told)?.into_parts();
+            Ok((head.status, head.headers))
+        }
         ended = connection => Err(match ended {
             Ok(()) => format!("{at} closed the connection"),
             Err(error) => told(error),
@@ -103,16 +128,62 @@ async fn prove(cluster: &Cluster) -> Seen {
     }
 }
 
-/// Whether a Service's address can be reached from here, in the network as it was found.
-pub async fn service(network: &Seen, address: Option<&(String, u16)>) -> Seen {
+/// Whether a Service's address can be reached from here, in the network as it was found. Gives the
+/// connection.
+///
+/// # Errors
+/// Why it cannot.
+pub async fn service(
+    network: &Seen,
+    address: Option<&(String, u16)>,
+) -> Result<(String, TcpStream), String> {
     network.clone()?;
     let Some((host, port)) = address else {
         return Err("it has no address of its own".to_owned());
     };
     let place = format!("{host}:{port}");
     match tokio::time::timeout(NEAR, TcpStream::connect((host.as_str(), *port))).await {
-        Ok(Ok(_)) => Ok(format!("{place} can be reached from here")),
+        Ok(Ok(stream)) => Ok((format!("{place} can be reached from here"), stream)),
         Ok(Err(error)) => Err(format!("{place}: {error}")),
         Err(_) => Err(format!("{place} cannot be reached from here")),
+    }
+}
+
+/// Whether TLS is spoken at the other end; None where nobody has answered in time.
+pub async fn speaks_tls(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    config: Arc<ClientConfig>,
+) -> Option<bool> {
+    let name = ServerName::try_from("localhost").ok()?;
+    let shaken = TlsConnector::from(config).connect(name, stream);
+    let shaken = tokio::time::timeout(HANDSHAKE, shaken).await.ok()?;
+    Some(shaken.is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_redirect_to_https_at_the_same_host_leaves() {
+        let leaves = |to: &'static str| {
+            let headers = [(LOCATION, to.parse().unwrap())].into_iter().collect();
+            super::leaves(&headers, "argocd.localhost:8090")
+        };
+        for to in [
+            "https://argocd.localhost/",
+            "https://argocd.localhost:8090/x",
+            "HTTPS://ArgoCD.localhost?x",
+        ] {
+            assert!(leaves(to), "{to}");
+        }
+        for to in [
+            "/login",
+            "http://argocd.localhost:8090/login",
+            "https://login.example.org/?to=https://argocd.localhost/",
+        ] {
+            assert!(!leaves(to), "{to}");
+        }
+        assert!(!super::leaves(&HeaderMap::new(), "argocd.localhost"));
     }
 }

@@ -20,7 +20,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::board::Board;
+use super::board::{Board, Row};
 use crate::access::choose::Way;
 
 const STYLE: &str = include_str!("../../../dashboards/access/page.css");
@@ -141,11 +141,23 @@ fn page(board: &Board) -> Markup {
 }
 
 fn rows(board: &Board) -> Markup {
+    let by_context = board.rows.chunk_by(|one, next| one.context == next.context);
+    html! {
+        @for rows in by_context {
+            @if let Some(context) = rows.first().and_then(|row| row.context.as_deref()) {
+                h2 { (context) }
+            }
+            (table(rows))
+        }
+    }
+}
+
+fn table(rows: &[Row]) -> Markup {
     html! {
         table {
             thead { tr { th { "service" } th { "way" } th { "why" } } }
             tbody {
-                @for row in &board.rows {
+                @for row in rows {
                     tr class=(row.chosen.way.map_or("none", Way::as_str)) {
                         td { a href=(row.url) { (row.name) } small { (row.service) } }
                         td { b { (row.chosen.way.map_or("none", Way::as_str)) } small { "since " (row.since.strftime("%H:%M:%S")) " UTC" } }
@@ -160,7 +172,6 @@ fn rows(board: &Board) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::board::Row;
     use crate::access::choose::Chosen;
 
     #[test]
@@ -168,6 +179,7 @@ mod tests {
         let board = Board {
             rows: vec![Row {
                 name: "a".to_owned(),
+                context: Some("work & play".to_owned()),
                 url: "http://a.localhost:1/".to_owned(),
                 service: "b/c:1".to_owned(),
                 chosen: Chosen {
@@ -183,5 +195,6 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("since 00:00:00 UTC"), "{text}");
+        assert!(text.contains("<h2>work &amp; play</h2>"), "{text}");
     }
 }

@@ -1,68 +1,24 @@
-//! One session: a proxy with a host for each service, looks at the ways there once a second, and the
-//! proxy told whenever another way is in force. What is under way goes on meanwhile; a request that
-//! meets a way that has just broken is tried on the next one, by the proxy's own rules.
+//! One session: a proxy with a host for each service, somebody who looks at the ways there in each
+//! cluster, and the proxy told whenever another way is in force. What is under way goes on meanwhile; a
+//! request that meets a way that has just broken is tried on the next one, by the proxy's own rules.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 
-use comind_model::ingress::{
-    AccessLog, Action, Cluster, Endpoint, Forward, Host, Ingress, Limits, LogForm, Path, Patience,
-    Pod, Protocol, Rewrite, Route, ServiceUpstream, Timeouts, Tls, Upstream, UpstreamTls,
-};
+use comind_model::ingress::{Ingress, UpstreamTls};
 use comind_model::snapshot::Snapshot;
 use comind_model::timestamp::Timestamp;
 use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use super::board::{Board, Row};
-use super::choose::{Seen, Way, Ways};
-use super::profile::Profile;
-use super::{look, page};
+use super::board::Board;
+use super::scout::{Part, Scout};
+use super::wish::Wish;
+use super::{page, told};
 use crate::run::{Proxy, StartError};
-use crate::tunnel::gate::Gate;
-use crate::tunnel::resolve::{Found, Known};
-
-/// How often the ways are looked at.
-const TURN: Duration = Duration::from_secs(1);
-/// Whether the cluster's network can be reached is looked at in every so manieth turn.
-const PROOF: u32 = 5;
-/// A tunnel is opened only to see whether that works in every so manieth turn.
-const TRIAL: u32 = 15;
-/// How long that may take.
-const TRIAL_LIMIT: Duration = Duration::from_secs(3);
-/// For a connection: an API server that starts again is waited for.
-const CONNECT: Duration = Duration::from_secs(10);
-/// What is under way has so long at the end.
-const DRAIN: Duration = Duration::from_secs(1);
-
-/// What is to be reached, and where we listen.
-#[derive(Clone, Debug)]
-pub struct Wish {
-    /// The cluster.
-    pub cluster: Cluster,
-    /// Its ingress, as it is reached from here.
-    pub ingress: Option<SocketAddr>,
-    /// The services.
-    pub profiles: Vec<Profile>,
-    /// Our port, on loopback.
-    pub port: u16,
-}
-
-impl Wish {
-    /// Where a service is reached.
-    pub fn url(&self, profile: &Profile) -> String {
-        format!("http://{}.localhost:{}/", profile.name, self.port)
-    }
-
-    /// The start page.
-    pub fn start(&self) -> String {
-        format!("http://localhost:{}/", self.port)
-    }
-}
+use crate::upstream::tls::ClientTls;
 
 /// An open session.
 #[derive(Debug)]
@@ -71,17 +27,6 @@ pub struct Session {
     pub board: watch::Receiver<Board>,
     /// Ends after its token was cancelled, and what was under way has ended.
     pub task: JoinHandle<()>,
-}
-
-/// One service, and what has been seen of its ways.
-struct Line {
-    profile: Profile,
-    ways: Ways,
-    row: Row,
-    /// The Service's own address.
-    direct: Option<(String, u16)>,
-    /// What the last tunnel that was opened on trial came to.
-    trial: Result<(), String>,
 }
 
 /// Opens a session: when this returns, its port listens.
@@ -93,147 +38,76 @@ pub async fn open(wish: Wish, stop: CancellationToken) -> Result<Session, StartE
         address: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0),
         error,
     })?;
-    let now = jiff::Timestamp::now();
-    let made = |profile: &Profile| Line {
-        ways: Ways::default(),
-        row: Row {
-            name: profile.name.clone(),
-            url: wish.url(profile),
-            service: profile.service.to_string(),
-            chosen: Ways::default().chosen(),
-            since: now,
-        },
-        profile: profile.clone(),
-        direct: None,
-        trial: Ok(()),
-    };
-    let lines: Vec<Line> = wish.profiles.iter().map(made).collect();
-    let first = Arc::new(told(&wish, &lines, page_at));
-    let proxy = Proxy::start(Ingress::clone(&first), &[], None)?;
-    let (tell, heard) = watch::channel(Some(first));
-    let (_, seen) = watch::channel(Arc::new(Snapshot::empty(Timestamp::from_micros(
-        now.as_microsecond(),
-    ))));
-    let (show, board) = watch::channel(shown(&lines));
-    let (gate, known) = (proxy.tunnels(), proxy.pods());
-    let looking = Looking {
-        wish,
-        network: Err("not looked at yet".to_owned()),
-        page_at,
-        lines,
-        gate,
-        known,
-        tell,
-        show,
-    };
+    let handshake = ClientTls::new(&UpstreamTls {
+        insecure: true,
+        ..UpstreamTls::default()
+    });
+    let handshake = handshake.map_err(StartError::Tls)?.http1;
+    let empty = told::everything(&wish, page_at, Vec::new());
+    let mut proxy = Proxy::start(empty, &[], None)?;
+    let scouts: Vec<Scout> = wish
+        .sites
+        .iter()
+        .map(|site| {
+            let cluster = (proxy.tunnels(), proxy.pods());
+            Scout::new(&wish, site, cluster, handshake.clone())
+        })
+        .collect();
+    let parts: Vec<Part> = scouts.iter().map(Scout::part).collect();
+    let first = whole(&wish, page_at, &parts);
+    proxy.tell(first.clone()).map_err(StartError::Told)?;
+    let (tell, heard) = watch::channel(Some(Arc::new(first)));
+    let now = Timestamp::from_micros(jiff::Timestamp::now().as_microsecond());
+    let (_, seen) = watch::channel(Arc::new(Snapshot::empty(now)));
+    let (show, board) = watch::channel(shown(&parts));
+    let (sink, parts) = watch::channel(parts);
     let shown = board.clone();
     let task = tokio::spawn(async move {
+        let sink = &sink;
+        let looking = scouts.into_iter().enumerate().map(|(number, scout)| {
+            // Each writes its own part alone.
+            let write = move |part: Part| {
+                sink.send_if_modified(|all| {
+                    let changed = all[number] != part;
+                    all[number] = part;
+                    changed
+                });
+            };
+            scout.until(stop.clone(), write)
+        });
+        let looking = join_all(looking);
         let pages = page::serve(listener, shown, stop.clone());
         let carried = proxy.follow(heard, seen, stop.clone());
-        tokio::join!(pages, carried, looking.until(stop));
+        let together = put_together(&wish, page_at, parts, (tell, show), stop.clone());
+        tokio::join!(pages, carried, looking, together);
     });
     Ok(Session { board, task })
 }
 
-fn shown(lines: &[Line]) -> Board {
-    Board {
-        rows: lines.iter().map(|line| line.row.clone()).collect(),
-    }
-}
-
-struct Looking {
-    wish: Wish,
+/// What all clusters come to, for the proxy and for people, until `stop`.
+async fn put_together(
+    wish: &Wish,
     page_at: SocketAddr,
-    lines: Vec<Line>,
-    /// What was seen of the network of Services.
-    network: Seen,
-    gate: Arc<Gate>,
-    known: watch::Receiver<Known>,
-    tell: watch::Sender<Option<Arc<Ingress>>>,
-    show: watch::Sender<Board>,
-}
-
-impl Looking {
-    async fn until(mut self, stop: CancellationToken) {
-        let mut turns = tokio::time::interval(TURN);
-        turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut number = 0_u32;
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                // What changes in the cluster is seen at once.
-                changed = self.known.changed() => if changed.is_err() { return },
-                _ = turns.tick() => number = number.wrapping_add(1),
-            }
-            let looked = tokio::select! {
-                () = stop.cancelled() => return,
-                looked = self.look(number) => looked,
-            };
-            self.take(looked);
+    mut parts: watch::Receiver<Vec<Part>>,
+    (tell, show): (watch::Sender<Option<Arc<Ingress>>>, watch::Sender<Board>),
+    stop: CancellationToken,
+) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            changed = parts.changed() => if changed.is_err() { return },
         }
-    }
-
-    async fn look(&mut self, number: u32) -> Vec<([Seen; 3], Result<(), String>)> {
-        let known = self.known.borrow_and_update().clone();
-        let looks = self.lines.iter().map(|line| {
-            let host = format!("{}.localhost:{}", line.profile.name, self.wish.port);
-            let (gate, known, network) = (&self.gate, &known, &self.network);
-            let ingress = self.wish.ingress;
-            let service = &line.profile.service;
-            async move {
-                let found = known.found.get(service);
-                let (ingress, direct, trial) = tokio::join!(
-                    look::ingress(ingress, &host),
-                    look::service(network, found.and_then(|found| found.address.as_ref())),
-                    trial(
-                        gate,
-                        line,
-                        found,
-                        number.is_multiple_of(TRIAL) || known.trouble.is_some()
-                    ),
-                );
-                let tunnel = tunnel(found, known.trouble.as_deref(), &trial);
-                ([ingress, direct, tunnel], trial)
-            }
-        });
-        let proof = async {
-            match number % PROOF {
-                1 => Some(look::network(&self.wish.cluster).await),
-                _ => None,
-            }
-        };
-        let (looked, network) = tokio::join!(join_all(looks), proof);
-        if let Some(network) = network {
-            self.network = network;
-        }
-        looked
-    }
-
-    fn take(&mut self, looked: Vec<([Seen; 3], Result<(), String>)>) {
-        for (line, (seen, trial)) in self.lines.iter_mut().zip(looked) {
-            line.trial = trial;
-            let known = self.known.borrow();
-            let found = known.found.get(&line.profile.service);
-            line.direct = found.and_then(|found| found.address.clone());
-            for (way, seen) in Way::ALL.into_iter().zip(seen) {
-                line.ways.take(way, seen);
-            }
-            let chosen = line.ways.chosen();
-            if chosen.way != line.row.chosen.way {
-                line.row.since = jiff::Timestamp::now();
-            }
-            line.row.chosen = chosen;
-        }
-        let told = told(&self.wish, &self.lines, self.page_at);
-        self.tell.send_if_modified(|before| {
+        let parts = parts.borrow_and_update().clone();
+        let told = whole(wish, page_at, &parts);
+        tell.send_if_modified(|before| {
             let changed = before.as_deref() != Some(&told);
             if changed {
                 *before = Some(Arc::new(told));
             }
             changed
         });
-        let shown = shown(&self.lines);
-        self.show.send_if_modified(|before| {
+        let shown = shown(&parts);
+        show.send_if_modified(|before| {
             let changed = *before != shown;
             *before = shown;
             changed
@@ -241,129 +115,14 @@ impl Looking {
     }
 }
 
-/// Opens a tunnel now and then, and at once where the last one failed: rights can be lost.
-async fn trial(gate: &Gate, line: &Line, found: Option<&Found>, due: bool) -> Result<(), String> {
-    let first = line.ways.chosen().way.is_none();
-    if !(first || due || line.trial.is_err()) {
-        return Ok(());
-    }
-    let place = found.and_then(|found| found.places.iter().find(|place| place.pod.is_some()));
-    let Some((place, name)) = place.and_then(|place| Some((place, place.pod.as_deref()?))) else {
-        return Ok(());
-    };
-    let pod = Pod {
-        namespace: line.profile.service.namespace.clone(),
-        name: name.into(),
-    };
-    match gate.open(&pod, place.port, TRIAL_LIMIT).await {
-        Ok(_) => Ok(()),
-        Err(refusal) => Err(refusal.to_string()),
-    }
+fn whole(wish: &Wish, page_at: SocketAddr, parts: &[Part]) -> Ingress {
+    let routes = parts.iter().flat_map(|part| part.routes.iter().cloned());
+    told::everything(wish, page_at, routes.collect())
 }
 
-fn tunnel(found: Option<&Found>, trouble: Option<&str>, trial: &Result<(), String>) -> Seen {
-    let Some(found) = found else {
-        return Err(trouble
-            .unwrap_or("the service is being looked for")
-            .to_owned());
-    };
-    let pods: Vec<&str> = found
-        .places
-        .iter()
-        .filter_map(|place| place.pod.as_deref())
-        .collect();
-    match (pods.as_slice(), trial) {
-        (_, Err(text)) => Err(text.clone()),
-        ([], Ok(())) if found.places.is_empty() => Err(found.lack.clone()),
-        ([], Ok(())) => {
-            Err("what the service has are no pods, and a tunnel leads to pods only".to_owned())
-        }
-        ([only], Ok(())) => Ok(format!("through the API server to pod {only}")),
-        (several, Ok(())) => Ok(format!("through the API server to {} pods", several.len())),
+fn shown(parts: &[Part]) -> Board {
+    let rows = parts.iter().flat_map(|part| part.rows.iter().cloned());
+    Board {
+        rows: rows.collect(),
     }
-}
-
-/// What the proxy is told.
-fn told(wish: &Wish, lines: &[Line], page_at: SocketAddr) -> Ingress {
-    let start = |host: &str| {
-        let endpoint = Endpoint::plain(page_at.ip().to_string().into(), page_at.port());
-        route(host, upstream(vec![endpoint], Vec::new()))
-    };
-    let mut routes = vec![start("localhost"), start("127.0.0.1")];
-    for line in lines {
-        let host = format!("{}.localhost", line.profile.name);
-        routes.push(route(&host, ways(wish, line)));
-    }
-    Ingress {
-        listen: vec![SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), wish.port)],
-        listen_tls: Vec::new(),
-        tls: Tls::default(),
-        workers: 1,
-        routes,
-        trusted: Vec::new(),
-        proxy_protocol: false,
-        limits: Limits::default(),
-        patience: Patience::default(),
-        drain: DRAIN,
-        access_log: AccessLog {
-            form: LogForm::Off,
-            sample: 1.0,
-        },
-        kubernetes: None,
-        logins: None,
-        tunnels: Some(wish.cluster.clone()),
-    }
-}
-
-/// Those that work, the best first; a tunnel in any case, which then says why there is none.
-fn ways(wish: &Wish, line: &Line) -> Upstream {
-    let mut endpoints = Vec::new();
-    if let Some(at) = wish.ingress.filter(|_| line.ways.is_usable(Way::Ingress)) {
-        endpoints.push(tier(at.ip().to_string(), at.port(), Way::Ingress));
-    }
-    if let Some((host, port)) = line
-        .direct
-        .as_ref()
-        .filter(|_| line.ways.is_usable(Way::Service))
-    {
-        endpoints.push(tier(host.clone(), *port, Way::Service));
-    }
-    let service = ServiceUpstream {
-        service: line.profile.service.clone(),
-        weight: 1,
-        target: None,
-        tier: Way::Tunnel as u8,
-    };
-    upstream(endpoints, vec![service])
-}
-
-fn tier(host: String, port: u16, way: Way) -> Endpoint {
-    Endpoint {
-        tier: way as u8,
-        ..Endpoint::plain(host.into(), port)
-    }
-}
-
-fn upstream(endpoints: Vec<Endpoint>, services: Vec<ServiceUpstream>) -> Upstream {
-    Upstream {
-        protocol: Protocol::Http,
-        endpoints,
-        services,
-        tls: UpstreamTls::default(),
-        send_proxy: None,
-        lack: None,
-    }
-}
-
-fn route(host: &str, upstream: Upstream) -> Route {
-    let action = Action::Forward(Box::new(Forward {
-        upstream,
-        rewrite: Rewrite::default(),
-        timeouts: Timeouts {
-            connect: CONNECT,
-            ..Timeouts::default()
-        },
-    }));
-    let path = Path::Prefix("/".to_owned());
-    Route::open(host, Host::Exact(host.to_owned()), path, action)
 }

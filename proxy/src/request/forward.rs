@@ -24,6 +24,7 @@ use crate::serve::connection::Conn;
 use crate::serve::worker::Worker;
 use crate::telemetry::meter::RouteMeter;
 use crate::tunnel::refusal::chain;
+use crate::upstream::dial::Manner;
 use crate::upstream::failure::Failure;
 use crate::upstream::pool::{Leased, Want};
 
@@ -171,6 +172,13 @@ impl Call<'_> {
         endpoint::choose(&self.plan.endpoints, but, now, draw).cloned()
     }
 
+    fn manner(&self, endpoint: &Endpoint) -> &Manner {
+        match endpoint.plain {
+            true => &self.plan.plain,
+            false => &self.plan.manner,
+        }
+    }
+
     fn note(&self, endpoint: &Endpoint, failure: &Failure) {
         self.meter.upstream_failed(failure.as_str());
         if failure.blames_endpoint() && endpoint.failed(self.worker.shared.clock.millis()) {
@@ -203,7 +211,7 @@ impl Call<'_> {
         let leased = self
             .worker
             .pool
-            .get(endpoint, &self.plan.manner, client, want)
+            .get(endpoint, self.manner(endpoint), client, want)
             .await;
         let (leased, rested) = leased.map_err(|failure| (failure, true))?;
         let connected = begun.elapsed();
@@ -313,7 +321,7 @@ impl Call<'_> {
     ) -> Request<RequestBody> {
         head.headers.remove(HOST);
         let mut uri = http::uri::Parts::default();
-        uri.scheme = Some(match self.plan.manner.tls {
+        uri.scheme = Some(match self.manner(endpoint).tls {
             Some(_) => Scheme::HTTPS,
             None => Scheme::HTTP,
         });

@@ -120,6 +120,8 @@ pub struct Plan {
     pub lack: Option<Arc<str>>,
     /// How they are talked to.
     pub manner: Manner,
+    /// How those are that are told to be plain.
+    pub plain: Manner,
     /// How long is waited.
     pub timeouts: Timeouts,
     /// Retries.
@@ -297,6 +299,12 @@ impl Compiler {
             response_remove,
         } = &forward.rewrite;
         let upstream = &forward.upstream;
+        let plain = Manner {
+            protocol: Protocol::Http,
+            tls: None,
+            tls_name: None,
+            send_proxy: upstream.send_proxy,
+        };
         Ok(Plan {
             endpoints: self.endpoints_of(upstream)?,
             lack: upstream.lack.clone(),
@@ -309,6 +317,7 @@ impl Compiler {
                 tls_name: upstream.tls.name.clone(),
                 send_proxy: upstream.send_proxy,
             },
+            plain,
             timeouts: forward.timeouts,
             budget: self.budgets.entry(name.clone()).or_default().clone(),
             path: path.clone(),
@@ -355,6 +364,7 @@ impl Compiler {
                     let (host, target) = (wanted.host.clone(), wanted.target.clone());
                     let mut made = Endpoint::new(self.next, host, wanted.port, target);
                     made.pod.clone_from(&wanted.pod);
+                    made.plain = wanted.plain;
                     made.as_host = as_host;
                     let made = Arc::new(made);
                     self.endpoints.push((identity, Arc::downgrade(&made)));

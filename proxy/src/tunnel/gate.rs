@@ -1,10 +1,10 @@
 //! Opens tunnels. A failure that may pass is tried again: at once, then ever later, until the limit.
 
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, RandomState};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwapOption;
+use arc_swap::ArcSwap;
 use comind_model::ingress::Pod;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
@@ -12,6 +12,7 @@ use kube::Client;
 use kube::core::Request;
 
 use super::refusal::{self, Refusal};
+use super::resolve::Whose;
 use super::stream::Tunnel;
 
 /// A tunnel as it is made here.
@@ -22,28 +23,41 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// … up to this.
 const LONGEST: Duration = Duration::from_secs(2);
 
-/// The client of the cluster, where there is one. All workers share it.
+/// The client of each cluster, where there is one. All workers share it.
 #[derive(Default)]
 pub struct Gate {
-    client: ArcSwapOption<Client>,
+    clusters: ArcSwap<BTreeMap<Whose, Way>>,
+}
+
+/// How a cluster is asked.
+#[derive(Clone, Default)]
+struct Way {
+    client: Option<Client>,
     /// Why there is none.
-    lack: ArcSwapOption<String>,
+    lack: Option<String>,
 }
 
 impl std::fmt::Debug for Gate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Gate(open: {})", self.client.load().is_some())
+        let clusters = self.clusters.load();
+        let open = clusters.values().filter(|way| way.client.is_some());
+        write!(f, "Gate(open: {} of {})", open.count(), clusters.len())
     }
 }
 
 impl Gate {
-    /// From now on this one is asked.
-    pub fn set(&self, client: Result<Client, String>) {
-        match client {
-            Ok(client) => self.client.store(Some(Arc::new(client))),
-            // A client that there is goes on: its tunnels may work.
-            Err(lack) => self.lack.store(Some(Arc::new(lack))),
-        }
+    /// From now on this one is asked of that cluster.
+    pub fn set(&self, whose: &Whose, client: &Result<Client, String>) {
+        self.clusters.rcu(|before| {
+            let mut clusters = BTreeMap::clone(before);
+            let way = clusters.entry(whose.clone()).or_default();
+            match client {
+                Ok(client) => way.client = Some(client.clone()),
+                // A client that there is goes on: its tunnels may work.
+                Err(lack) => way.lack = Some(lack.clone()),
+            }
+            clusters
+        });
     }
 
     /// A tunnel to a port of a pod within `limit`.
@@ -75,12 +89,10 @@ impl Gate {
 
     async fn once(&self, pod: &Pod, port: u16) -> Result<Opened, Refusal> {
         let place = format!("{}/{}:{port}", pod.namespace, pod.name);
-        let Some(client) = self.client.load_full() else {
-            let lack = self.lack.load_full();
-            let lack = lack.map_or_else(
-                || "no cluster is known yet".to_owned(),
-                |lack| (*lack).clone(),
-            );
+        let way = self.clusters.load().get(&pod.cluster).cloned();
+        let Way { client, lack } = way.unwrap_or_default();
+        let Some(client) = client else {
+            let lack = lack.unwrap_or_else(|| "no cluster is known yet".to_owned());
             return Err(Refusal::NoCluster(lack));
         };
         let request = Request::new(format!("/api/v1/namespaces/{}/pods", pod.namespace))
@@ -112,6 +124,9 @@ fn pause(tries: u32, draw: u64) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use comind_model::ingress::Cluster;
+    use std::sync::Arc;
+
     use proptest::prelude::*;
 
     proptest! {
@@ -132,15 +147,19 @@ mod tests {
     #[tokio::test]
     async fn without_a_cluster_the_lack_is_said() {
         let gate = Gate::default();
-        gate.set(Err("kubeconfig /nowhere: no such file".to_owned()));
+        let lack = "kubeconfig /nowhere: no such file";
+        gate.set(&None, &Err(lack.to_owned()));
+        let other = Cluster {
+            context: Some("other".to_owned()),
+            ..Cluster::default()
+        };
+        gate.set(&Some(Arc::new(other)), &Err("another one's".to_owned()));
         let pod = Pod {
+            cluster: None,
             namespace: "a".into(),
             name: "b".into(),
         };
         let refused = gate.open(&pod, 1, Duration::ZERO).await;
-        assert_eq!(
-            refused.unwrap_err(),
-            Refusal::NoCluster("kubeconfig /nowhere: no such file".to_owned())
-        );
+        assert_eq!(refused.unwrap_err(), Refusal::NoCluster(lack.to_owned()));
     }
 }

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use comind_model::ingress::{Action, Endpoint, Pod, Route, Service, ServiceUpstream, Upstream};
+use comind_model::ingress::{
+    Action, Cluster, Endpoint, Pod, Route, Service, ServiceUpstream, Upstream,
+};
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
@@ -34,9 +36,12 @@ pub struct Found {
 pub struct Known {
     /// By service; one that has not been seen yet is missing.
     pub found: BTreeMap<Service, Found>,
-    /// Why the cluster cannot be watched now. What is known stays in force.
-    pub trouble: Option<String>,
+    /// Why a cluster cannot be watched now. What is known stays in force.
+    pub trouble: BTreeMap<Whose, String>,
 }
+
+/// Whose services: of the cluster that they name, or of the one that need not be named.
+pub type Whose = Option<Arc<Cluster>>;
 
 /// What a service is made of.
 pub fn find<'a>(
@@ -160,6 +165,8 @@ pub fn resolved(mut route: Route, known: &Known, tunnels: bool) -> Route {
 
 fn add(upstream: &mut Upstream, one: &ServiceUpstream, known: &Known, tunnels: bool) {
     let service = &one.service;
+    // What names its cluster is not in ours.
+    let tunnels = tunnels || service.cluster.is_some();
     let (endpoints, lack) = match known.found.get(service) {
         Some(found) => through(found, one, tunnels),
         None => unseen(one, known, tunnels),
@@ -199,10 +206,12 @@ fn through(found: &Found, one: &ServiceUpstream, tunnels: bool) -> (Vec<Endpoint
         as_host: None,
         pod: place.pod.as_deref().filter(|_| tunnels).map(|name| {
             Arc::new(Pod {
+                cluster: one.service.cluster.clone(),
                 namespace: one.service.namespace.clone(),
                 name: name.into(),
             })
         }),
+        plain: false,
     };
     (places.into_iter().map(made).collect(), lack)
 }
@@ -222,10 +231,11 @@ fn unseen(one: &ServiceUpstream, known: &Known, tunnels: bool) -> (Vec<Endpoint>
             tier: one.tier,
             as_host: None,
             pod: None,
+            plain: false,
         };
         return (vec![endpoint], None);
     }
-    let lack = match &known.trouble {
+    let lack = match known.trouble.get(&service.cluster) {
         Some(trouble) => format!("service {service} is not known: {trouble}"),
         None => format!("service {service} is being looked for"),
     };

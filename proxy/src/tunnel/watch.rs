@@ -9,10 +9,11 @@ use std::time::{Duration, SystemTime};
 
 use comind_model::ingress::{Cluster, Service};
 use futures_util::StreamExt as _;
+use futures_util::future::join_all;
 use futures_util::stream::{BoxStream, SelectAll};
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::KubeConfigOptions;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Event};
@@ -21,8 +22,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::gate::{self, Gate};
+use super::kubeconfig;
 use super::refusal::chain;
-use super::resolve::{self, Known};
+use super::resolve::{self, Known, Whose};
 use crate::controller::world::Objects;
 
 /// Changes come in swarms: after the first it is waited this long for more.
@@ -39,10 +41,34 @@ const SILENT: Duration = Duration::from_secs(75);
 /// What is to be watched.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
-    /// Where; the cluster that this runs in where none.
+    /// Where those are that name no cluster; the cluster that this runs in where none.
     pub cluster: Option<Cluster>,
     /// What.
     pub services: BTreeSet<Service>,
+}
+
+/// What is to be watched in one cluster.
+struct Of {
+    whose: Whose,
+    cluster: Option<Cluster>,
+    services: BTreeSet<Service>,
+}
+
+impl Wanted {
+    /// By cluster: one that is away holds up no other.
+    fn by_cluster(&self) -> Vec<Of> {
+        let mut all: BTreeMap<Whose, BTreeSet<Service>> = BTreeMap::new();
+        for service in &self.services {
+            let of = all.entry(service.cluster.clone()).or_default();
+            of.insert(service.clone());
+        }
+        let made = |(whose, services): (Whose, _)| Of {
+            cluster: whose.as_deref().cloned().or_else(|| self.cluster.clone()),
+            whose,
+            services,
+        };
+        all.into_iter().map(made).collect()
+    }
 }
 
 /// What one of the watches tells.
@@ -53,7 +79,7 @@ enum Change {
     Failed(&'static str, watcher::Error),
 }
 
-/// Watches what is wanted until `stop`; `gate` gets the client for tunnels.
+/// Watches what is wanted until `stop`; `gate` gets the clients for tunnels.
 pub async fn run(
     mut wanted: watch::Receiver<Wanted>,
     sink: watch::Sender<Known>,
@@ -62,33 +88,38 @@ pub async fn run(
 ) {
     loop {
         let now = wanted.borrow_and_update().clone();
+        let clusters = now.by_cluster();
         sink.send_if_modified(|known| {
-            let before = known.found.len();
+            let before = (known.found.len(), known.trouble.len());
+            let is_left = |whose: &Whose| clusters.iter().any(|of| of.whose == *whose);
             known
                 .found
                 .retain(|service, _| now.services.contains(service));
-            before != known.found.len()
+            known.trouble.retain(|whose, _| is_left(whose));
+            before != (known.found.len(), known.trouble.len())
         });
+        let following = join_all(clusters.iter().map(|of| follow(of, &sink, &gate)));
         tokio::select! {
             () = stop.cancelled() => return,
             changed = wanted.changed() => if changed.is_err() { return },
-            () = follow(&now, &sink, &gate), if !now.services.is_empty() => {}
+            _ = following, if !now.services.is_empty() => {}
         }
     }
 }
 
-async fn follow(wanted: &Wanted, sink: &watch::Sender<Known>, gate: &Gate) {
+async fn follow(wanted: &Of, sink: &watch::Sender<Known>, gate: &Gate) {
+    let whose = &wanted.whose;
     loop {
         // Before it is read: a change while that lasts is then seen.
         let stamp = stamp(wanted.cluster.as_ref());
         match clients(wanted.cluster.as_ref()).await {
             Ok((watching, tunnels)) => {
-                gate.set(Ok(tunnels));
+                gate.set(whose, &Ok(tunnels));
                 watch_all(&watching, wanted, sink, &stamp).await;
             }
             Err(lack) => {
-                trouble(sink, Some(lack.clone()));
-                gate.set(Err(lack));
+                trouble(sink, whose, Some(lack.clone()));
+                gate.set(whose, &Err(lack));
                 // The wait is for a kubeconfig, or a service account, to come.
                 tokio::time::sleep(AGAIN).await;
             }
@@ -96,15 +127,20 @@ async fn follow(wanted: &Wanted, sink: &watch::Sender<Known>, gate: &Gate) {
     }
 }
 
-fn trouble(sink: &watch::Sender<Known>, trouble: Option<String>) {
+fn trouble(sink: &watch::Sender<Known>, whose: &Whose, trouble: Option<String>) {
     sink.send_if_modified(|known| {
-        let changed = known.trouble != trouble;
-        if changed && let Some(trouble) = &trouble {
-            tracing::warn!(
-                "the pods of services cannot be watched, what is known stays: {trouble}"
-            );
+        let changed = known.trouble.get(whose) != trouble.as_ref();
+        match trouble {
+            Some(trouble) => {
+                if changed {
+                    tracing::warn!(
+                        "the pods of services cannot be watched, what is known stays: {trouble}"
+                    );
+                }
+                known.trouble.insert(whose.clone(), trouble);
+            }
+            None => drop(known.trouble.remove(whose)),
         }
-        known.trouble = trouble;
         changed
     });
 }
@@ -132,21 +168,20 @@ pub(crate) async fn config(cluster: Option<&Cluster>) -> Result<Config, String> 
             format!("there is no service account of a pod ({error}); outside of a cluster name a kubeconfig in `proxy.tunnels`")
         });
     };
-    let (name, read) = match &cluster.kubeconfig {
-        Some(file) => (file.display().to_string(), Kubeconfig::read_from(file)),
-        None => (
-            "(KUBECONFIG, or ~/.kube/config)".to_owned(),
-            Kubeconfig::read(),
-        ),
-    };
-    let told = |error: &dyn std::error::Error| format!("kubeconfig {name}: {}", chain(error));
-    let read = read.map_err(|error| told(&error))?;
+    let read = kubeconfig::read(cluster)?;
     let options = KubeConfigOptions {
         context: cluster.context.clone(),
         ..KubeConfigOptions::default()
     };
     let config = Config::from_custom_kubeconfig(read, &options).await;
-    config.map_err(|error| told(&error))
+    config.map_err(|error| {
+        let files = kubeconfig::files(cluster);
+        let files: Vec<String> = files
+            .iter()
+            .map(|file| file.display().to_string())
+            .collect();
+        format!("kubeconfig {}: {}", files.join(", "), chain(&error))
+    })
 }
 
 /// What changes when somebody writes the kubeconfig: a cluster that is made anew has other keys.
@@ -154,17 +189,7 @@ pub(crate) type Stamp = Vec<(PathBuf, Option<(SystemTime, u64)>)>;
 
 /// What it is now.
 pub(crate) fn stamp(cluster: Option<&Cluster>) -> Stamp {
-    let files: Vec<PathBuf> = match cluster {
-        None => Vec::new(),
-        Some(Cluster {
-            kubeconfig: Some(file),
-            ..
-        }) => vec![file.clone()],
-        Some(_) => match std::env::var_os("KUBECONFIG") {
-            Some(list) => std::env::split_paths(&list).collect(),
-            None => Vec::new(),
-        },
-    };
+    let files = cluster.map(kubeconfig::files).unwrap_or_default();
     let look = |file: PathBuf| {
         let seen = std::fs::metadata(&file).ok();
         let seen = seen.and_then(|seen| Some((seen.modified().ok()?, seen.len())));
@@ -180,7 +205,7 @@ struct Seen {
 }
 
 /// Returns when the client has to be made anew.
-async fn watch_all(client: &Client, wanted: &Wanted, sink: &watch::Sender<Known>, before: &Stamp) {
+async fn watch_all(client: &Client, wanted: &Of, sink: &watch::Sender<Known>, before: &Stamp) {
     let mut seen: BTreeMap<Service, Seen> = BTreeMap::new();
     let mut changes = changes(client, &wanted.services);
     while let Some(change) = changes.next().await {
@@ -203,7 +228,11 @@ async fn watch_all(client: &Client, wanted: &Wanted, sink: &watch::Sender<Known>
                     }
                 }
                 Change::Failed(kind, error) => {
-                    trouble(sink, Some(format!("{kind}: {}", chain(&error))));
+                    trouble(
+                        sink,
+                        &wanted.whose,
+                        Some(format!("{kind}: {}", chain(&error))),
+                    );
                     if stamp(wanted.cluster.as_ref()) != *before {
                         return;
                     }
@@ -211,7 +240,7 @@ async fn watch_all(client: &Client, wanted: &Wanted, sink: &watch::Sender<Known>
             }
         }
         if !dirty.is_empty() {
-            trouble(sink, None);
+            trouble(sink, &wanted.whose, None);
             tell(sink, &dirty, &seen);
         }
     }

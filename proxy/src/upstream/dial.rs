@@ -103,7 +103,11 @@ async fn open<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
             _ => http1(stream).await,
         };
     };
-    let config = if want.upgrade { &tls.http1 } else { &tls.any };
+    let config = match (want.upgrade, want.grpc) {
+        (true, _) => &tls.http1,
+        (false, true) => &tls.http2,
+        (false, false) => &tls.any,
+    };
     let name = manner
         .tls_name
         .as_deref()
@@ -116,6 +120,8 @@ async fn open<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     let stream = shaken.map_err(|error| Failure::Tls(error.to_string()))?;
     match stream.get_ref().1.alpn_protocol() {
         Some(b"h2") => http2(stream).await,
+        // It has not said what it speaks, and gRPC is spoken in one way only.
+        _ if want.grpc => http2(stream).await,
         _ => http1(stream).await,
     }
 }

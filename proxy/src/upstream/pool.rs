@@ -32,11 +32,17 @@ pub struct Bounds {
     pub pending: usize,
 }
 
+/// A connection with many users.
+type Shelf = RefCell<Option<http2::SendRequest<RequestBody>>>;
+
 /// The connections to one endpoint.
 #[derive(Debug)]
 pub struct Slot {
     idle: RefCell<Vec<(http1::SendRequest<RequestBody>, Instant)>>,
-    http2: RefCell<Option<http2::SendRequest<RequestBody>>>,
+    http2: Shelf,
+    /// For gRPC alone. Who speaks HTTP/2 for that need not do so for anything else: some hand a whole
+    /// connection to their gRPC server by its first request (Argo CD).
+    grpc: Shelf,
     permits: Semaphore,
     waiting: Cell<usize>,
     used: Cell<Instant>,
@@ -95,11 +101,15 @@ pub struct Want {
 }
 
 impl Want {
-    /// Whether it may be one of many users of an HTTP/2 connection. Without TLS nobody has agreed on
-    /// what is spoken, and whoever speaks HTTP/2 for gRPC need not do so for anything else.
-    fn may_share(self, manner: &Manner) -> bool {
-        let only_grpc = manner.tls.is_none() && manner.protocol != Protocol::H2c;
-        !self.upgrade && (self.grpc || !only_grpc)
+    /// Where the HTTP/2 connection is that it may share with others. One by TLS is gRPC's own, as is
+    /// one that nobody has agreed on.
+    fn shelf<'a>(self, manner: &Manner, slot: &'a Slot) -> Option<&'a Shelf> {
+        match (manner.protocol, self.grpc) {
+            _ if self.upgrade => None,
+            (Protocol::H2c, _) | (Protocol::Https, false) => Some(&slot.http2),
+            (Protocol::Http | Protocol::Https, true) => Some(&slot.grpc),
+            (Protocol::Http, false) => None,
+        }
     }
 }
 
@@ -128,8 +138,8 @@ impl Pool {
     ) -> Result<(Leased, bool), Failure> {
         let slot = self.slot(endpoint);
         slot.used.set(self.now.get());
-        if want.may_share(manner)
-            && let Some(sender) = slot.shared(want.fresh)
+        if let Some(shelf) = want.shelf(manner, &slot)
+            && let Some(sender) = shared(shelf, want.fresh)
         {
             return Ok((Leased::Http2(sender), true));
         }
@@ -151,8 +161,10 @@ impl Pool {
                 Fresh::Http1(sender) => Leased::Http1(sender, lease),
                 Fresh::Http2(sender) => {
                     // With a PROXY header a connection is one client's own.
-                    if manner.send_proxy.is_none() {
-                        *lease.0.http2.borrow_mut() = Some(sender.clone());
+                    if let Some(shelf) = want.shelf(manner, &lease.0)
+                        && manner.send_proxy.is_none()
+                    {
+                        *shelf.borrow_mut() = Some(sender.clone());
                     }
                     Leased::Http2(sender)
                 }
@@ -166,7 +178,8 @@ impl Pool {
         let made = || {
             Rc::new(Slot {
                 idle: RefCell::default(),
-                http2: RefCell::default(),
+                http2: Shelf::default(),
+                grpc: Shelf::default(),
                 permits: Semaphore::new(self.bounds.connections),
                 waiting: Cell::new(0),
                 used: Cell::new(self.now.get()),
@@ -204,15 +217,14 @@ impl Pool {
             slot.idle
                 .borrow_mut()
                 .retain(|(sender, since)| young(*since) && !sender.is_closed());
-            let mut http2 = slot.http2.borrow_mut();
-            if http2
-                .as_ref()
-                .is_some_and(|sender| sender.is_closed() || !young(slot.used.get()))
-            {
-                *http2 = None;
+            let shelves = [&slot.http2, &slot.grpc];
+            for shelf in shelves {
+                let old =
+                    |sender: &http2::SendRequest<_>| sender.is_closed() || !young(slot.used.get());
+                let _ = shelf.borrow_mut().take_if(|sender| old(sender));
             }
-            let empty = slot.idle.borrow().is_empty() && http2.is_none();
-            drop(http2);
+            let unshared = shelves.iter().all(|shelf| shelf.borrow().is_none());
+            let empty = slot.idle.borrow().is_empty() && unshared;
             // Whoever uses it holds it.
             !(empty && Rc::strong_count(slot) == 1 && !young(slot.used.get()))
         });
@@ -220,14 +232,6 @@ impl Pool {
 }
 
 impl Slot {
-    fn shared(&self, fresh: bool) -> Option<http2::SendRequest<RequestBody>> {
-        let mut http2 = self.http2.borrow_mut();
-        if fresh || http2.as_ref()?.is_closed() {
-            *http2 = None;
-        }
-        http2.clone()
-    }
-
     /// The one that was used last is the least likely to be closing.
     async fn take_idle(&self) -> Option<(http1::SendRequest<RequestBody>, Instant)> {
         loop {
@@ -241,6 +245,14 @@ impl Slot {
             }
         }
     }
+}
+
+fn shared(shelf: &Shelf, fresh: bool) -> Option<http2::SendRequest<RequestBody>> {
+    let mut sender = shelf.borrow_mut();
+    if fresh || sender.as_ref()?.is_closed() {
+        *sender = None;
+    }
+    sender.clone()
 }
 
 /// One request that waits, counted until this is dropped.

@@ -10,13 +10,15 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use crate::tls::roots;
 
-/// Ready to shake hands; with and without HTTP/2.
+/// Ready to shake hands; with and without HTTP/2, and with nothing else.
 #[derive(Clone, Debug)]
 pub struct ClientTls {
     /// Offers HTTP/2 and HTTP/1.1.
     pub any: Arc<ClientConfig>,
     /// HTTP/1.1 alone, because upgrades need it.
     pub http1: Arc<ClientConfig>,
+    /// HTTP/2 alone, because gRPC needs it: whoever takes both may like HTTP/1.1 better.
+    pub http2: Arc<ClientConfig>,
 }
 
 impl ClientTls {
@@ -41,9 +43,12 @@ impl ClientTls {
         any.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let mut http1 = any.clone();
         http1.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let mut http2 = any.clone();
+        http2.alpn_protocols = vec![b"h2".to_vec()];
         Ok(Self {
             any: Arc::new(any),
             http1: Arc::new(http1),
+            http2: Arc::new(http2),
         })
     }
 }

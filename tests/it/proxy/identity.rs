@@ -125,7 +125,8 @@ async fn argo_cd_believes_the_token_that_a_route_hands_on() -> Result<()> {
     let (api, port) = (KubeApi::start().await?, Port::free()?);
     let back = format!("http://app.test:{}/.comind/callback", port.number());
     let provider = Oidc::start(&[back]).await?;
-    let argocd = ArgoCd::start(&api, &provider.issuer(), CLIENT).await?;
+    ArgoCd::prepare_for(&api, &provider.issuer(), CLIENT).await?;
+    let argocd = ArgoCd::start(&api, false).await?;
     let dir = tempfile::tempdir()?;
     let route = |path: &str, form: &str| {
         format!(

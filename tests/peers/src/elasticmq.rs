@@ -13,6 +13,7 @@ use url::form_urlencoded::Serializer;
 
 use crate::http::{send, text};
 use crate::peer::{Peer, Plan, is_peer, own_file};
+use crate::port::Port;
 use crate::process::Launch;
 use crate::tool::{Tool, tools_dir};
 
@@ -59,18 +60,19 @@ impl ElasticMqBuilder {
 
     /// Starts the server and waits until it lists its queues.
     pub async fn start(self) -> Result<ElasticMq> {
-        let make = async |dir: &Path, port| self.plan(dir, port);
+        let statistics = Port::free()?;
+        let make = async |dir: &Path, port| self.plan(dir, port, statistics.number());
         let peer = Peer::start("elasticmq", self.port, make).await?;
-        Ok(ElasticMq { peer })
+        Ok(ElasticMq { peer, statistics })
     }
 
-    fn plan(&self, dir: &Path, port: u16) -> Result<Plan> {
+    fn plan(&self, dir: &Path, port: u16, statistics: u16) -> Result<Plan> {
         let place = dir.display();
         let conf = format!(
             "include classpath(\"application.conf\")\n\
              node-address {{ protocol = http, host = \"127.0.0.1\", port = {port}, context-path = \"\" }}\n\
              rest-sqs {{ enabled = true, bind-hostname = \"127.0.0.1\", bind-port = {port}, sqs-limits = strict }}\n\
-             rest-stats {{ enabled = false }}\n\
+             rest-stats {{ enabled = true, bind-hostname = \"127.0.0.1\", bind-port = {statistics} }}\n\
              queues-storage {{ enabled = true, path = \"{place}/queues.conf\" }}\n\
              messages-storage {{ enabled = true, uri = \"jdbc:h2:{place}/messages;WRITE_DELAY=0\" }}\n\
              queues {{\n{}}}\n",
@@ -106,6 +108,7 @@ impl ElasticMqBuilder {
 #[derive(Debug)]
 pub struct ElasticMq {
     peer: Peer,
+    statistics: Port,
 }
 
 is_peer!(ElasticMq);
@@ -119,6 +122,11 @@ impl ElasticMq {
     /// What can be chosen before the start.
     pub fn builder() -> ElasticMqBuilder {
         ElasticMqBuilder::default()
+    }
+
+    /// Where its page would be, and where what that shows can be asked for.
+    pub fn statistics(&self) -> SocketAddr {
+        self.statistics.addr()
     }
 
     /// URL of the SQS endpoint.

@@ -2,6 +2,7 @@
 
 mod account;
 mod definitions;
+pub mod services;
 pub mod watching;
 
 use std::net::SocketAddr;
@@ -99,6 +100,8 @@ pub struct KubeApi {
     etcd: Etcd,
     authority_pem: String,
     kubeconfig: PathBuf,
+    /// Where its Services are, if they can be reached.
+    network: Option<services::Network>,
 }
 
 is_peer!(KubeApi);
@@ -106,9 +109,22 @@ is_peer!(KubeApi);
 impl KubeApi {
     /// Starts etcd and the apiserver, and waits for `/readyz`.
     pub async fn start() -> Result<Self> {
+        Self::start_with(None).await
+    }
+
+    /// As [`start`](Self::start), with Services that can be reached from this machine.
+    pub async fn start_reachable() -> Result<Self> {
+        Self::start_with(Some(services::Network::any())).await
+    }
+
+    async fn start_with(network: Option<services::Network>) -> Result<Self> {
         let etcd = Etcd::start().await?;
-        let certificate = Certificate::for_names(&["kubernetes", "kubernetes.default.svc"])?;
-        let make = async |dir: &Path, port| plan_api(dir, port, &etcd.url(), &certificate);
+        let own = network.map(|network| network.own().to_string());
+        let names = ["kubernetes", "kubernetes.default.svc"].into_iter();
+        let names: Vec<&str> = names.chain(own.as_deref()).collect();
+        let certificate = Certificate::for_names(&names)?;
+        let range = network.map_or_else(|| "10.96.0.0/16".to_owned(), services::Network::range);
+        let make = async |dir: &Path, port| plan_api(dir, port, &etcd.url(), &certificate, &range);
         let peer = Peer::start("kube-apiserver", None, make).await?;
         let kubeconfig = own_file(
             peer.dir(),
@@ -121,6 +137,7 @@ impl KubeApi {
             etcd,
             authority_pem: certificate.authority_pem,
             kubeconfig,
+            network,
         })
     }
 
@@ -167,7 +184,13 @@ impl KubeApi {
     }
 }
 
-fn plan_api(dir: &Path, port: u16, etcd: &str, certificate: &Certificate) -> Result<Plan> {
+fn plan_api(
+    dir: &Path,
+    port: u16,
+    etcd: &str,
+    certificate: &Certificate,
+    services: &str,
+) -> Result<Plan> {
     let files = certificate.write(dir, None)?;
     let tokens = own_file(
         dir,
@@ -193,7 +216,7 @@ fn plan_api(dir: &Path, port: u16, etcd: &str, certificate: &Certificate) -> Res
             private.display()
         ))
         .arg(format!("--service-account-key-file={}", public.display()))
-        .arg("--service-cluster-ip-range=10.96.0.0/16")
+        .arg(format!("--service-cluster-ip-range={services}"))
         .arg("--endpoint-reconciler-type=none")
         // Nobody makes the default ServiceAccount without a controller manager.
         .arg("--disable-admission-plugins=ServiceAccount")

@@ -63,7 +63,9 @@ fn kind(entry: &Entry) -> Option<Kind> {
     match entry {
         Entry::Refused { login, reason, .. } => Some((login.clone(), reason)),
         Entry::Ends { session, why, .. } => match why {
-            Why::Stopped | Why::Changed | Why::Unknown => Some((session.login.clone(), why.as_str())),
+            Why::Stopped | Why::Changed | Why::Unknown => {
+                Some((session.login.clone(), why.as_str()))
+            }
             Why::Expired | Why::Idle | Why::Logout | Why::Revoked | Why::Renewed => None,
         },
         Entry::Begins(_) => None,

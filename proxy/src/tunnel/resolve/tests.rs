@@ -118,7 +118,7 @@ fn known(places: &[Place]) -> Known {
     };
     Known {
         found: [(wanted_at("80"), found)].into(),
-        trouble: None,
+        trouble: BTreeMap::new(),
     }
 }
 
@@ -149,7 +149,8 @@ fn what_is_not_seen_yet_has_its_name_inside_and_a_reason_outside() {
         lack(&nothing, "80"),
         "service shop/web:80 is being looked for"
     );
-    nothing.trouble = Some("services: forbidden".to_owned());
+    let trouble = "services: forbidden".to_owned();
+    nothing.trouble.insert(None, trouble);
     assert_eq!(
         lack(&nothing, "80"),
         "service shop/web:80 is not known: services: forbidden"
