@@ -14,6 +14,7 @@ use comind_model::ingress::Cluster;
 use comind_proxy::access::board::Board;
 use comind_proxy::access::profile;
 use comind_proxy::access::session::{self, Wish};
+use comind_proxy::moment;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -79,7 +80,7 @@ impl Access {
         }
         let ttl = async {
             match self.ttl {
-                Some(Span(ttl)) => tokio::time::sleep(ttl).await,
+                Some(Span(ttl)) => moment::passes(ttl).await,
                 None => std::future::pending().await,
             }
         };
