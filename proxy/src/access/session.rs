@@ -2,6 +2,7 @@
 //! proxy told whenever another way is in force. What is under way goes on meanwhile; a request that
 //! meets a way that has just broken is tried on the next one, by the proxy's own rules.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,9 @@ use comind_model::ingress::{
 };
 use comind_model::snapshot::Snapshot;
 use comind_model::timestamp::Timestamp;
-use futures_util::future::join_all;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
@@ -34,8 +37,8 @@ const PROOF: u32 = 5;
 const TRIAL: u32 = 15;
 /// How long that may take.
 const TRIAL_LIMIT: Duration = Duration::from_secs(3);
-/// For a connection: an API server that starts again is waited for.
-const CONNECT: Duration = Duration::from_secs(10);
+/// For a connection: an API server that starts again, and a network that is away for a moment, are waited for.
+const CONNECT: Duration = Duration::from_secs(30);
 /// What is under way has so long at the end.
 const DRAIN: Duration = Duration::from_secs(1);
 
@@ -80,8 +83,8 @@ struct Line {
     row: Row,
     /// The Service's own address.
     direct: Option<(String, u16)>,
-    /// What the last tunnel that was opened on trial came to.
-    trial: Result<(), String>,
+    /// What the last tunnel that was opened on trial came to, where one was.
+    trial: Option<Result<(), String>>,
 }
 
 /// Opens a session: when this returns, its port listens.
@@ -105,7 +108,7 @@ pub async fn open(wish: Wish, stop: CancellationToken) -> Result<Session, StartE
         },
         profile: profile.clone(),
         direct: None,
-        trial: Ok(()),
+        trial: None,
     };
     let lines: Vec<Line> = wish.profiles.iter().map(made).collect();
     let first = Arc::new(told(&wish, &lines, page_at));
@@ -157,6 +160,7 @@ impl Looking {
     async fn until(mut self, stop: CancellationToken) {
         let mut turns = tokio::time::interval(TURN);
         turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut looks = Looks::default();
         let mut number = 0_u32;
         loop {
             tokio::select! {
@@ -164,60 +168,79 @@ impl Looking {
                 // What changes in the cluster is seen at once.
                 changed = self.known.changed() => if changed.is_err() { return },
                 _ = turns.tick() => number = number.wrapping_add(1),
+                Some((what, saw)) = looks.under_way.next() => {
+                    looks.busy.remove(&what);
+                    self.take(what, saw);
+                    self.tell();
+                    continue;
+                }
             }
-            let looked = tokio::select! {
-                () = stop.cancelled() => return,
-                looked = self.look(number) => looked,
-            };
-            self.take(looked);
+            self.look(number, &mut looks);
+            self.tell();
         }
     }
 
-    async fn look(&mut self, number: u32) -> Vec<([Seen; 3], Result<(), String>)> {
+    /// Begins all looks that are not under way: a slow one holds up no other.
+    fn look(&mut self, number: u32, looks: &mut Looks) {
         let known = self.known.borrow_and_update().clone();
-        let looks = self.lines.iter().map(|line| {
-            let host = format!("{}.localhost:{}", line.profile.name, self.wish.port);
-            let (gate, known, network) = (&self.gate, &known, &self.network);
-            let ingress = self.wish.ingress;
-            let service = &line.profile.service;
-            async move {
-                let found = known.found.get(service);
-                let (ingress, direct, trial) = tokio::join!(
-                    look::ingress(ingress, &host),
-                    look::service(network, found.and_then(|found| found.address.as_ref())),
-                    trial(
-                        gate,
-                        line,
-                        found,
-                        number.is_multiple_of(TRIAL) || known.trouble.is_some()
-                    ),
-                );
-                let tunnel = tunnel(found, known.trouble.as_deref(), &trial);
-                ([ingress, direct, tunnel], trial)
-            }
-        });
-        let proof = async {
-            match number % PROOF {
-                1 => Some(look::network(&self.wish.cluster).await),
-                _ => None,
-            }
-        };
-        let (looked, network) = tokio::join!(join_all(looks), proof);
-        if let Some(network) = network {
-            self.network = network;
-        }
-        looked
-    }
-
-    fn take(&mut self, looked: Vec<([Seen; 3], Result<(), String>)>) {
-        for (line, (seen, trial)) in self.lines.iter_mut().zip(looked) {
-            line.trial = trial;
-            let known = self.known.borrow();
+        for (at, line) in self.lines.iter_mut().enumerate() {
             let found = known.found.get(&line.profile.service);
             line.direct = found.and_then(|found| found.address.clone());
-            for (way, seen) in Way::ALL.into_iter().zip(seen) {
-                line.ways.take(way, seen);
+            let pod = found.and_then(|found| a_pod(line, found));
+            if pod.is_none() && matches!(line.trial, Some(Err(_))) {
+                // What was tried is gone.
+                line.trial = None;
             }
+            let seen = tunnel(found, known.trouble.as_deref(), line.trial.as_ref());
+            line.ways.take(Way::Tunnel, seen);
+            let (ingress, direct) = (self.wish.ingress, line.direct.clone());
+            let host = format!("{}.localhost:{}", line.profile.name, self.wish.port);
+            let network = self.network.clone();
+            looks.begin(What::Ingress(at), async move {
+                Saw::Way(look::ingress(ingress, &host).await)
+            });
+            looks.begin(What::Service(at), async move {
+                Saw::Way(look::service(&network, direct.as_ref()).await)
+            });
+            let due = number.is_multiple_of(TRIAL) || known.trouble.is_some();
+            // At once where the last one failed: rights can be lost, and come back.
+            let due = due || !matches!(line.trial, Some(Ok(())));
+            if let Some((pod, port)) = pod.filter(|_| due) {
+                let gate = self.gate.clone();
+                looks.begin(What::Trial(at), async move {
+                    let opened = gate.open(&pod, port, TRIAL_LIMIT).await;
+                    Saw::Trial(opened.map(drop).map_err(|refusal| refusal.to_string()))
+                });
+            }
+        }
+        if number % PROOF == 1 {
+            let cluster = self.wish.cluster.clone();
+            looks.begin(What::Network, async move {
+                Saw::Way(look::network(&cluster).await)
+            });
+        }
+    }
+
+    fn take(&mut self, what: What, saw: Saw) {
+        match (what, saw) {
+            (What::Ingress(at), Saw::Way(seen)) => self.lines[at].ways.take(Way::Ingress, seen),
+            (What::Service(at), Saw::Way(seen)) => self.lines[at].ways.take(Way::Service, seen),
+            (What::Network, Saw::Way(seen)) => self.network = seen,
+            (What::Trial(at), Saw::Trial(trial)) => {
+                let line = &mut self.lines[at];
+                let known = self.known.borrow();
+                let found = known.found.get(&line.profile.service);
+                let seen = tunnel(found, known.trouble.as_deref(), Some(&trial));
+                line.trial = Some(trial);
+                line.ways.take(Way::Tunnel, seen);
+            }
+            (_, Saw::Way(_) | Saw::Trial(_)) => {}
+        }
+    }
+
+    /// The proxy, and who looks at the start page, learn what has changed.
+    fn tell(&mut self) {
+        for line in &mut self.lines {
             let chosen = line.ways.chosen();
             if chosen.way != line.row.chosen.way {
                 line.row.since = jiff::Timestamp::now();
@@ -241,27 +264,52 @@ impl Looking {
     }
 }
 
-/// Opens a tunnel now and then, and at once where the last one failed: rights can be lost.
-async fn trial(gate: &Gate, line: &Line, found: Option<&Found>, due: bool) -> Result<(), String> {
-    let first = line.ways.chosen().way.is_none();
-    if !(first || due || line.trial.is_err()) {
-        return Ok(());
-    }
-    let place = found.and_then(|found| found.places.iter().find(|place| place.pod.is_some()));
-    let Some((place, name)) = place.and_then(|place| Some((place, place.pod.as_deref()?))) else {
-        return Ok(());
-    };
-    let pod = Pod {
-        namespace: line.profile.service.namespace.clone(),
-        name: name.into(),
-    };
-    match gate.open(&pod, place.port, TRIAL_LIMIT).await {
-        Ok(_) => Ok(()),
-        Err(refusal) => Err(refusal.to_string()),
+/// What is looked at; of a service, by its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum What {
+    Ingress(usize),
+    Service(usize),
+    Trial(usize),
+    Network,
+}
+
+/// What a look has seen.
+enum Saw {
+    Way(Seen),
+    Trial(Result<(), String>),
+}
+
+/// Looks under way, each thing's by itself.
+#[derive(Default)]
+struct Looks {
+    under_way: FuturesUnordered<BoxFuture<'static, (What, Saw)>>,
+    busy: BTreeSet<What>,
+}
+
+impl Looks {
+    fn begin(&mut self, what: What, look: impl Future<Output = Saw> + Send + 'static) {
+        if self.busy.insert(what) {
+            self.under_way
+                .push(look.map(move |saw| (what, saw)).boxed());
+        }
     }
 }
 
-fn tunnel(found: Option<&Found>, trouble: Option<&str>, trial: &Result<(), String>) -> Seen {
+/// One of the pods of a line's service, with its port.
+fn a_pod(line: &Line, found: &Found) -> Option<(Pod, u16)> {
+    let place = found.places.iter().find(|place| place.pod.is_some())?;
+    let pod = Pod {
+        namespace: line.profile.service.namespace.clone(),
+        name: place.pod.as_deref()?.into(),
+    };
+    Some((pod, place.port))
+}
+
+fn tunnel(
+    found: Option<&Found>,
+    trouble: Option<&str>,
+    trial: Option<&Result<(), String>>,
+) -> Seen {
     let Some(found) = found else {
         return Err(trouble
             .unwrap_or("the service is being looked for")
@@ -273,13 +321,14 @@ fn tunnel(found: Option<&Found>, trouble: Option<&str>, trial: &Result<(), Strin
         .filter_map(|place| place.pod.as_deref())
         .collect();
     match (pods.as_slice(), trial) {
-        (_, Err(text)) => Err(text.clone()),
-        ([], Ok(())) if found.places.is_empty() => Err(found.lack.clone()),
-        ([], Ok(())) => {
+        ([], _) if found.places.is_empty() => Err(found.lack.clone()),
+        ([], _) => {
             Err("what the service has are no pods, and a tunnel leads to pods only".to_owned())
         }
-        ([only], Ok(())) => Ok(format!("through the API server to pod {only}")),
-        (several, Ok(())) => Ok(format!("through the API server to {} pods", several.len())),
+        (_, Some(Err(text))) => Err(text.clone()),
+        (_, None) => Err("a first tunnel is being opened".to_owned()),
+        ([only], Some(Ok(()))) => Ok(format!("through the API server to pod {only}")),
+        (several, Some(Ok(()))) => Ok(format!("through the API server to {} pods", several.len())),
     }
 }
 
