@@ -129,7 +129,9 @@ fuzz: ## Fuzz each target for FUZZ_SECONDS (needs cargo-fuzz; fuzz/README.md)
 	@for target in last_event_id proxy_head proxy_preface proxy_request proxy_route; do \
 		$(FUZZ) $$target -- -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 || exit 1; done
 
-.PHONY: bench-detection bench-cost bench-schedule bench-scrape bench-alert bench-page bench-watch bench-proxy bench-tunnel bench-revoke
+.PHONY: bench-access bench-detection bench-cost bench-schedule bench-scrape bench-alert bench-page bench-watch bench-proxy bench-tunnel bench-revoke
+bench-access: setup-cluster release ## One URL while the ingress is killed and comes back, on a real cluster (root)
+	@$(CARGO) run --release --locked -p comind-bench -- access
 bench-detection: setup-bench release ## Delay from a fault to the event, beside the exporters
 	@$(CARGO) run --release --locked -p comind-bench -- detection
 bench-cost: setup-bench release ## CPU and memory per probe, beside the exporters

@@ -16,6 +16,7 @@ use comind_proxy::access::board::{Board, Row};
 use comind_proxy::access::profile;
 use comind_proxy::access::session;
 use comind_proxy::access::wish::{self, Site, Wish};
+use comind_proxy::moment;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -82,7 +83,7 @@ impl Access {
         }
         let ttl = async {
             match self.ttl {
-                Some(Span(ttl)) => tokio::time::sleep(ttl).await,
+                Some(Span(ttl)) => moment::passes(ttl).await,
                 None => std::future::pending().await,
             }
         };

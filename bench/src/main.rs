@@ -1,9 +1,10 @@
 //! Runs comind-ops beside its peers, on the same machine in the same run, and prints ratios.
 //! Losses are printed too. Nothing here passes or fails: a bench measures.
 //!
-//! `make bench-detection`, `make bench-alert`, `make bench-cost`, `make bench-schedule`, `make bench-scrape`,
+//! `make bench-access`, `make bench-detection`, `make bench-alert`, `make bench-cost`, `make bench-schedule`, `make bench-scrape`,
 //! `make bench-page`, `make bench-proxy`, `make bench-revoke`, `make bench-tunnel`, `make bench-watch`.
 
+mod access;
 mod alert;
 mod backend;
 mod cost;
@@ -33,6 +34,7 @@ fn main() -> Result<()> {
         .build()?;
     match what.as_str() {
         "detection" => runtime.block_on(detection::run(count.unwrap_or(30))),
+        "access" => runtime.block_on(access::run(count.unwrap_or(3))),
         "alert" => runtime.block_on(alert::run(count.unwrap_or(30))),
         "cost" => runtime.block_on(cost::run()),
         "page" => runtime.block_on(page::run()),
@@ -44,7 +46,7 @@ fn main() -> Result<()> {
         "schedule" => runtime.block_on(schedule::run()),
         "scrape" => runtime.block_on(scrape::run()),
         other => bail!(
-            "`{other}` is no bench; give detection [KILLS], alert [KILLS], cost, page, proxy [SECONDS], proxy-many [SECONDS], revoke [ROUNDS], tunnel [SECONDS], watch, schedule or scrape"
+            "`{other}` is no bench; give access [ROUNDS], detection [KILLS], alert [KILLS], cost, page, proxy [SECONDS], proxy-many [SECONDS], revoke [ROUNDS], tunnel [SECONDS], watch, schedule or scrape"
         ),
     }
 }

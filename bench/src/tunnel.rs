@@ -25,7 +25,7 @@ use crate::subject::program;
 
 const KUBECTL: Tool = Tool::built("kubectl");
 /// Whose cluster: no other bench has it.
-const ENV: &str = "qa";
+pub(crate) const ENV: &str = "qa";
 /// How long anything may take to be ready.
 const READY: Duration = Duration::from_secs(180);
 /// How often each measurement is made, the rivals in turn; the middle one counts.
@@ -242,7 +242,7 @@ impl Rival {
 }
 
 /// A cluster with one pod behind a service. Removed when dropped.
-struct Cluster {
+pub(crate) struct Cluster {
     home: TempDir,
     program: PathBuf,
 }
@@ -254,7 +254,7 @@ impl Drop for Cluster {
 }
 
 impl Cluster {
-    async fn create() -> Result<Self> {
+    pub(crate) async fn create() -> Result<Self> {
         let this = Self {
             home: tempfile::Builder::new().prefix("bench-").tempdir()?,
             program: program()?,
@@ -281,7 +281,8 @@ impl Cluster {
         Ok(this)
     }
 
-    fn command(&self, args: &[&str]) -> Command {
+    /// The program, in this cluster's surroundings.
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         command
             .args(args)
@@ -291,7 +292,8 @@ impl Cluster {
         command
     }
 
-    fn kubeconfig(&self) -> PathBuf {
+    /// The administrator's kubeconfig.
+    pub(crate) fn kubeconfig(&self) -> PathBuf {
         let data = format!("data/cluster-{ENV}/config/admin.kubeconfig");
         self.home.path().join(data)
     }
@@ -302,7 +304,8 @@ impl Cluster {
         Ok(command)
     }
 
-    fn kubectl(&self, args: &[&str], input: &str) -> Result<String> {
+    /// What kubectl answers.
+    pub(crate) fn kubectl(&self, args: &[&str], input: &str) -> Result<String> {
         let file = self.home.path().join("input");
         std::fs::write(&file, input)?;
         let mut command = self.kubectl_command(args)?;

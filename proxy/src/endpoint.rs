@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use comind_model::ingress::Pod;
 use http::HeaderValue;
+use tokio::sync::watch;
 
 /// When an endpoint is set aside because of what requests meet there.
 #[derive(Clone, Copy, Debug)]
@@ -62,6 +63,8 @@ pub struct Endpoint {
     aside_until: AtomicU64,
     /// The collector says that it is down.
     down: AtomicBool,
+    /// It is not in force any more.
+    left: watch::Sender<bool>,
 }
 
 impl Endpoint {
@@ -83,6 +86,7 @@ impl Endpoint {
             times: AtomicU32::new(0),
             aside_until: AtomicU64::new(0),
             down: AtomicBool::new(false),
+            left: watch::Sender::new(false),
         }
     }
 
@@ -146,6 +150,19 @@ impl Endpoint {
             self.aside_until.store(0, Relaxed);
             self.failures.store(0, Relaxed);
         }
+    }
+
+    /// Whether nothing leads there any more. It may come back.
+    pub fn is_left(&self, left: bool) {
+        self.left
+            .send_if_modified(|before| std::mem::replace(before, left) != left);
+    }
+
+    /// Until that is so.
+    pub async fn until_left(&self) {
+        let mut left = self.left.subscribe();
+        // Whoever waits here holds it, so that this cannot fail.
+        let _ = left.wait_for(|left| *left).await;
     }
 
     /// What a further request would cost there: requests under way, each as slow as the last ones.
@@ -253,6 +270,7 @@ fn pick<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures_util::FutureExt as _;
     use proptest::prelude::*;
 
     fn endpoints(weights: &[u32]) -> Vec<Weighted> {
@@ -298,6 +316,17 @@ mod tests {
             (0..4).for_each(|_| assert!(!endpoint.failed(0)));
             endpoint.answered(Duration::from_millis(1));
         }
+    }
+
+    #[tokio::test]
+    async fn who_waits_there_learns_that_it_is_left() {
+        let endpoint = Endpoint::new(1, "a".into(), 1, None);
+        assert!(endpoint.until_left().now_or_never().is_none());
+        tokio::join!(endpoint.until_left(), async { endpoint.is_left(true) });
+        // Who comes later too, until it is back.
+        assert!(endpoint.until_left().now_or_never().is_some());
+        endpoint.is_left(false);
+        assert!(endpoint.until_left().now_or_never().is_none());
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub mod audit;
 pub mod controller;
 pub mod endpoint;
 pub mod login;
+pub mod moment;
 pub mod request;
 pub mod route;
 pub mod run;

@@ -13,6 +13,7 @@ mod bootstrap_kills;
 mod bundle;
 mod chaos;
 mod charts;
+mod clock;
 mod cluster;
 mod cluster_kinds;
 mod compat;

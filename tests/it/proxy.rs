@@ -1,5 +1,6 @@
 //! The ingress proxy, end to end.
 
+mod clock;
 mod curl;
 mod faults;
 mod forwarding;

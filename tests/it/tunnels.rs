@@ -1,10 +1,14 @@
 //! Services of a real cluster from outside: tunnels, what they outlive, what they say; and
 //! `comind-ops access`, which finds another way when one is gone.
 
+mod access;
+mod chaos;
 mod cluster;
+mod cut;
 mod fallback;
 mod load;
 mod refused;
+mod streams;
 
 use std::time::Duration;
 
@@ -78,6 +82,7 @@ async fn services_of_a_cluster_are_reached_from_outside() -> Result<()> {
     a_pod_is_replaced(&cluster, &port).await?;
     refused::without_rights(&cluster).await?;
     the_api_server_goes_and_comes(&cluster, &port).await?;
+    chaos::nothing_is_lost(&cluster).await?;
     fallback::one_address_outlives_the_ingress(&cluster, serve, &port).await
 }
 

@@ -1,11 +1,14 @@
 //! Looks at the ways to the services of one cluster, once a second, and says what that comes to. Each
-//! cluster has one of its own: one that is away holds up no other.
+//! cluster has one of its own: one that is away holds up no other; nor does a slow look another look.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use comind_model::ingress::{Pod, Route};
-use futures_util::future::join_all;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use rustls::ClientConfig;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -49,19 +52,70 @@ struct Line {
     row: Row,
     /// The Service's own address.
     direct: Option<(String, u16)>,
-    /// What the last tunnel that was opened on trial came to.
-    trial: Result<(), String>,
+    /// What the last tunnel that was opened on trial came to, where one was.
+    trial: Option<Result<(), String>>,
     /// Whether it speaks TLS itself, once that is known.
     tls: Option<bool>,
     /// That has just changed: it is asked again.
     doubt: bool,
 }
 
-/// What was seen of a service in one turn.
-struct Sight {
-    ways: [Seen; 3],
-    trial: Result<(), String>,
-    tls: Option<bool>,
+impl Line {
+    /// Whether it is to be asked whether it speaks TLS.
+    fn asks(&self, due: bool) -> bool {
+        self.profile.needs.perhaps_tls && (due || self.tls.is_none() || self.doubt)
+    }
+
+    /// An answer to that, where one came.
+    fn hears(&mut self, tls: Option<bool>) {
+        if tls.is_some() {
+            self.doubt = tls != self.tls;
+            self.tls = tls;
+        }
+    }
+
+    /// One of the pods of its service, with its port.
+    fn pod(&self, found: &Found) -> Option<(Pod, u16)> {
+        let place = found.places.iter().find(|place| place.pod.is_some())?;
+        let service = &self.profile.service;
+        let pod = Pod {
+            cluster: service.cluster.clone(),
+            namespace: service.namespace.clone(),
+            name: place.pod.as_deref()?.into(),
+        };
+        Some((pod, place.port))
+    }
+}
+
+/// What is looked at; of a service, by its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum What {
+    Ingress(usize),
+    Service(usize),
+    Trial(usize),
+    Network,
+}
+
+/// What a look has seen, and whether TLS is spoken there, where that was asked.
+enum Saw {
+    Way(Seen, Option<bool>),
+    Trial(Result<(), String>, Option<bool>),
+}
+
+/// Looks under way, each thing's by itself.
+#[derive(Default)]
+struct Looks {
+    under_way: FuturesUnordered<BoxFuture<'static, (What, Saw)>>,
+    busy: BTreeSet<What>,
+}
+
+impl Looks {
+    fn begin(&mut self, what: What, look: impl Future<Output = Saw> + Send + 'static) {
+        if self.busy.insert(what) {
+            let look = look.map(move |saw| (what, saw));
+            self.under_way.push(look.boxed());
+        }
+    }
 }
 
 /// Who looks.
@@ -100,7 +154,7 @@ impl Scout {
                 host: format!("{host}:{}", wish.port),
                 profile: profile.clone(),
                 direct: None,
-                trial: Ok(()),
+                trial: None,
                 tls: None,
                 doubt: false,
             }
@@ -132,77 +186,107 @@ impl Scout {
         }
     }
 
-    /// Looks until `stop`, and tells what it knows after each turn.
+    /// Looks until `stop`, and tells what it knows whenever a look has ended.
     pub async fn until(mut self, stop: CancellationToken, tell: impl Fn(Part)) {
         let mut turns = tokio::time::interval(TURN);
         turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut looks = Looks::default();
         let mut number = 0_u32;
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
+                Some((what, saw)) = looks.under_way.next() => {
+                    looks.busy.remove(&what);
+                    self.take(what, saw);
+                    self.choose();
+                    tell(self.part());
+                    continue;
+                }
                 // What changes in the cluster is seen at once.
                 changed = self.known.changed() => if changed.is_err() { return },
                 _ = turns.tick() => number = number.wrapping_add(1),
             }
-            let looked = tokio::select! {
-                () = stop.cancelled() => return,
-                looked = self.look(number) => looked,
-            };
-            self.take(looked);
+            self.look(number, &mut looks);
+            self.choose();
             tell(self.part());
         }
     }
 
-    async fn look(&mut self, number: u32) -> Vec<Sight> {
+    /// Begins all looks that are not under way.
+    fn look(&mut self, number: u32, looks: &mut Looks) {
         let known = self.known.borrow_and_update().clone();
         let due = number.is_multiple_of(TRIAL);
-        let looks = self
-            .lines
-            .iter()
-            .map(|line| self.look_at(line, &known, due));
-        let proof = async {
-            match number % PROOF {
-                1 => Some(look::network(&self.site.cluster).await),
-                _ => None,
-            }
-        };
-        let (looked, network) = tokio::join!(join_all(looks), proof);
-        if let Some(network) = network {
-            self.network = network;
+        for at in 0..self.lines.len() {
+            self.look_at(at, &known, due, looks);
         }
-        looked
+        if number % PROOF == 1 {
+            let cluster = self.site.cluster.clone();
+            looks.begin(What::Network, async move {
+                Saw::Way(look::network(&cluster).await, None)
+            });
+        }
     }
 
-    async fn look_at(&self, line: &Line, known: &Known, due: bool) -> Sight {
+    fn look_at(&mut self, at: usize, known: &Known, due: bool, looks: &mut Looks) {
+        let line = &mut self.lines[at];
         let service = &line.profile.service;
         let found = known.found.get(service);
         let trouble = known.trouble.get(&service.cluster).map(String::as_str);
-        let asks = line.profile.needs.perhaps_tls && (due || line.tls.is_none() || line.doubt);
-        let handshake = asks.then(|| self.handshake.clone());
-        let (ingress, (direct, by_address), (trial, by_tunnel)) = tokio::join!(
-            look::ingress(self.site.ingress, &line.host),
-            direct(&self.network, found, handshake.clone()),
-            trial(&self.gate, line, found, due || trouble.is_some(), handshake),
-        );
-        let tunnel = tunnel(found, trouble, &trial);
-        Sight {
-            ways: [ingress, direct, tunnel],
-            trial,
-            tls: by_address.or(by_tunnel),
+        let pod = found.and_then(|found| line.pod(found));
+        if pod.is_none() && matches!(line.trial, Some(Err(_))) {
+            // What was tried is gone.
+            line.trial = None;
+        }
+        let seen = tunnel(found, trouble, line.trial.as_ref());
+        line.direct = found.and_then(|found| found.address.clone());
+        line.ways.take(Way::Tunnel, seen);
+
+        let handshake = line.asks(due).then(|| self.handshake.clone());
+        let (ingress, host) = (self.site.ingress, line.host.clone());
+        looks.begin(What::Ingress(at), async move {
+            Saw::Way(look::ingress(ingress, &host).await, None)
+        });
+        let (network, address, asks) =
+            (self.network.clone(), line.direct.clone(), handshake.clone());
+        looks.begin(What::Service(at), async move {
+            let (seen, tls) = direct(&network, address.as_ref(), asks).await;
+            Saw::Way(seen, tls)
+        });
+        // At once where the last one failed: rights can be lost, and come back.
+        let failed = !matches!(line.trial, Some(Ok(())));
+        let tries = due || trouble.is_some() || failed || handshake.is_some();
+        if let Some((pod, port)) = pod.filter(|_| tries) {
+            let gate = self.gate.clone();
+            looks.begin(What::Trial(at), async move {
+                let (came, tls) = trial(&gate, &pod, port, handshake).await;
+                Saw::Trial(came, tls)
+            });
         }
     }
 
-    fn take(&mut self, looked: Vec<Sight>) {
-        for (line, sight) in self.lines.iter_mut().zip(looked) {
-            line.trial = sight.trial;
-            let known = self.known.borrow();
-            let found = known.found.get(&line.profile.service);
-            line.direct = found.and_then(|found| found.address.clone());
-            line.doubt = sight.tls.is_some() && sight.tls != line.tls;
-            line.tls = sight.tls.or(line.tls);
-            for (way, seen) in Way::ALL.into_iter().zip(sight.ways) {
-                line.ways.take(way, seen);
+    fn take(&mut self, what: What, saw: Saw) {
+        match (what, saw) {
+            (What::Network, Saw::Way(seen, _)) => self.network = seen,
+            (What::Ingress(at), Saw::Way(seen, _)) => self.lines[at].ways.take(Way::Ingress, seen),
+            (What::Service(at), Saw::Way(seen, tls)) => {
+                self.lines[at].ways.take(Way::Service, seen);
+                self.lines[at].hears(tls);
             }
+            (What::Trial(at), Saw::Trial(trial, tls)) => {
+                let line = &mut self.lines[at];
+                let (known, service) = (self.known.borrow(), &line.profile.service);
+                let trouble = known.trouble.get(&service.cluster).map(String::as_str);
+                let seen = tunnel(known.found.get(service), trouble, Some(&trial));
+                line.trial = Some(trial);
+                line.ways.take(Way::Tunnel, seen);
+                line.hears(tls);
+            }
+            (_, Saw::Way(..) | Saw::Trial(..)) => {}
+        }
+    }
+
+    fn choose(&mut self) {
+        for line in &mut self.lines {
             let chosen = line.ways.chosen();
             if chosen.way != line.row.chosen.way {
                 line.row.since = jiff::Timestamp::now();
@@ -215,11 +299,10 @@ impl Scout {
 /// The Service's own address, and whether TLS is spoken there, where that is asked.
 async fn direct(
     network: &Seen,
-    found: Option<&Found>,
+    address: Option<&(String, u16)>,
     handshake: Option<Arc<ClientConfig>>,
 ) -> (Seen, Option<bool>) {
-    let reached = look::service(network, found.and_then(|found| found.address.as_ref())).await;
-    let (said, stream): (String, TcpStream) = match reached {
+    let (said, stream): (String, TcpStream) = match look::service(network, address).await {
         Ok(reached) => reached,
         Err(text) => return (Err(text), None),
     };
@@ -230,30 +313,14 @@ async fn direct(
     (Ok(said), tls)
 }
 
-/// Opens a tunnel now and then, and at once where the last one failed (rights can be lost) or
-/// something is to be asked through it.
+/// Opens a tunnel, and asks through it whether TLS is spoken.
 async fn trial(
     gate: &Gate,
-    line: &Line,
-    found: Option<&Found>,
-    due: bool,
+    pod: &Pod,
+    port: u16,
     handshake: Option<Arc<ClientConfig>>,
 ) -> (Result<(), String>, Option<bool>) {
-    let first = line.ways.chosen().way.is_none();
-    if !(first || due || line.trial.is_err() || handshake.is_some()) {
-        return (Ok(()), None);
-    }
-    let place = found.and_then(|found| found.places.iter().find(|place| place.pod.is_some()));
-    let Some((place, name)) = place.and_then(|place| Some((place, place.pod.as_deref()?))) else {
-        return (Ok(()), None);
-    };
-    let service = &line.profile.service;
-    let pod = Pod {
-        cluster: service.cluster.clone(),
-        namespace: service.namespace.clone(),
-        name: name.into(),
-    };
-    let tunnel: Opened = match gate.open(&pod, place.port, TRIAL_LIMIT).await {
+    let tunnel: Opened = match gate.open(pod, port, TRIAL_LIMIT).await {
         Ok(tunnel) => tunnel,
         Err(refusal) => return (Err(refusal.to_string()), None),
     };
@@ -264,7 +331,11 @@ async fn trial(
     (Ok(()), tls)
 }
 
-fn tunnel(found: Option<&Found>, trouble: Option<&str>, trial: &Result<(), String>) -> Seen {
+fn tunnel(
+    found: Option<&Found>,
+    trouble: Option<&str>,
+    trial: Option<&Result<(), String>>,
+) -> Seen {
     let Some(found) = found else {
         return Err(trouble
             .unwrap_or("the service is being looked for")
@@ -276,15 +347,16 @@ fn tunnel(found: Option<&Found>, trouble: Option<&str>, trial: &Result<(), Strin
         .filter_map(|place| place.pod.as_deref())
         .collect();
     match (pods.as_slice(), trial) {
-        (_, Err(text)) => Err(text.clone()),
-        ([], Ok(())) if found.places.is_empty() => Err(match trouble {
+        ([], _) if found.places.is_empty() => Err(match trouble {
             Some(trouble) => format!("{}, as far as is known: {trouble}", found.lack),
             None => found.lack.clone(),
         }),
-        ([], Ok(())) => {
+        ([], _) => {
             Err("what the service has are no pods, and a tunnel leads to pods only".to_owned())
         }
-        ([only], Ok(())) => Ok(format!("through the API server to pod {only}")),
-        (several, Ok(())) => Ok(format!("through the API server to {} pods", several.len())),
+        (_, Some(Err(text))) => Err(text.clone()),
+        (_, None) => Err("a first tunnel is being opened".to_owned()),
+        ([only], Some(Ok(()))) => Ok(format!("through the API server to pod {only}")),
+        (several, Some(Ok(()))) => Ok(format!("through the API server to {} pods", several.len())),
     }
 }

@@ -12,8 +12,9 @@ use super::choose::{Way, Ways};
 use super::profile::Profile;
 use super::wish::{Site, Wish};
 
-/// For a connection: an API server that starts again is waited for.
-const CONNECT: Duration = Duration::from_secs(10);
+/// For a connection: an API server that starts again, and a network that is away for a moment, are
+/// waited for.
+const CONNECT: Duration = Duration::from_secs(30);
 /// What is under way has so long at the end.
 const DRAIN: Duration = Duration::from_secs(1);
 

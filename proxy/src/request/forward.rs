@@ -136,10 +136,16 @@ impl Call<'_> {
             };
             endpoint.begins();
             let counted = InFlight(Some(&endpoint));
-            let (failure, again) = match self
-                .once(&endpoint, (fresh, safe), head, &mut body, flight)
-                .await
-            {
+            // Only where there is more than one way: apart, since few requests need it.
+            let led = self.plan.tiers && endpoint.pod.is_none() && safe && attempt < ATTEMPTS;
+            let tried = match led {
+                true => Box::pin(self.unless_left(&endpoint, fresh, head, flight)).await,
+                false => {
+                    self.once(&endpoint, (fresh, safe), head, &mut body, flight)
+                        .await
+                }
+            };
+            let (failure, again) = match tried {
                 Ok(answer) => {
                     // The flight takes over.
                     counted.handed_over();
@@ -189,6 +195,33 @@ impl Call<'_> {
                 "set aside after failures in a row: {failure}"
             );
         }
+    }
+
+    /// One try at the end of a way to which there is another one. Whoever waits there goes on by that as soon
+    /// as this one is left, or says itself that nobody is behind it.
+    async fn unless_left(
+        &self,
+        endpoint: &Arc<Endpoint>,
+        fresh: bool,
+        head: &mut Parts,
+        flight: &Flight,
+    ) -> Result<Answer, Failed> {
+        let kept = head.clone();
+        let mut body = RequestBody::empty();
+        let tried = tokio::select! {
+            biased;
+            tried = self.once(endpoint, (fresh, true), head, &mut body, flight) => Some(tried),
+            () = endpoint.until_left() => None,
+        };
+        let failure = match tried {
+            Some(Ok(answer)) if cannot(answer.response.status()) => {
+                Failure::Answered(answer.response.status())
+            }
+            Some(tried) => return tried,
+            None => Failure::Left,
+        };
+        *head = kept;
+        Err((failure, true))
     }
 
     /// One try at one endpoint. Where it fails, head and body are put back if they can be sent again.
@@ -254,13 +287,11 @@ impl Call<'_> {
             }
         };
         let answered = begun.elapsed();
-        match response.status() {
-            StatusCode::BAD_GATEWAY
-            | StatusCode::SERVICE_UNAVAILABLE
-            | StatusCode::GATEWAY_TIMEOUT => {
+        match cannot(response.status()) {
+            true => {
                 endpoint.failed(self.worker.shared.clock.millis());
             }
-            _ => endpoint.answered(answered),
+            false => endpoint.answered(answered),
         }
         Ok(Answer {
             response,
@@ -463,6 +494,14 @@ impl Call<'_> {
 fn taken(head: &mut Parts) -> Parts {
     let (nothing, ()) = Request::new(()).into_parts();
     std::mem::replace(head, nothing)
+}
+
+/// Whoever answers so says that it cannot, and not that it may not.
+fn cannot(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT
+    )
 }
 
 /// Asked twice it does what it does once, and changes nothing that matters (RFC 9110, section 9.2.1).

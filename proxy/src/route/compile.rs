@@ -2,7 +2,7 @@
 //! for each request. Endpoints and meters go on from the table before, so that a reload forgets
 //! nothing and closes nothing.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
 
 use comind_model::gateway::{Elsewhere, Listener};
@@ -116,6 +116,8 @@ impl Doing {
 pub struct Plan {
     /// To whom.
     pub endpoints: Vec<Weighted>,
+    /// They are of several tiers: where one is left, another one leads on.
+    pub tiers: bool,
     /// Why there may be nobody.
     pub lack: Option<Arc<str>>,
     /// How they are talked to.
@@ -196,7 +198,9 @@ impl Compiler {
             .retain(|(_, endpoint)| endpoint.strong_count() > 0);
         let names: Vec<_> = self.meters.keys().cloned().collect();
         self.budgets.retain(|name, _| names.contains(name));
-        (Table::new(compiled).with_doors(doors, behind), problems)
+        let table = Table::new(compiled).with_doors(doors, behind);
+        self.tell_left(&table);
+        (table, problems)
     }
 
     fn one(
@@ -305,8 +309,10 @@ impl Compiler {
             tls_name: None,
             send_proxy: upstream.send_proxy,
         };
+        let endpoints = self.endpoints_of(upstream)?;
         Ok(Plan {
-            endpoints: self.endpoints_of(upstream)?,
+            tiers: endpoints.iter().any(|one| one.tier != endpoints[0].tier),
+            endpoints,
             lack: upstream.lack.clone(),
             manner: Manner {
                 protocol: upstream.protocol,
@@ -377,6 +383,17 @@ impl Compiler {
             });
         }
         Ok(all)
+    }
+
+    /// Endpoints that requests still use learn whether they are in force.
+    fn tell_left(&self, table: &Table) {
+        let plans = table.all.iter().flat_map(|route| route.doing.plans());
+        let used = plans.flat_map(|plan| &plan.endpoints);
+        let used: HashSet<u64> = used.map(|one| one.endpoint.id).collect();
+        let known = self.endpoints.iter();
+        for endpoint in known.filter_map(|(_, endpoint)| endpoint.upgrade()) {
+            endpoint.is_left(!used.contains(&endpoint.id));
+        }
     }
 
     /// Everything that is counted, for the exposition.

@@ -4,24 +4,7 @@ use std::time::Duration;
 
 use comind_model::login::Why;
 
-/// A moment by two clocks, in milliseconds. The one that never goes back stands still while a
-/// machine sleeps; the other may be set. Whichever has gone further counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Moment {
-    /// Since the proxy began.
-    pub steady: u64,
-    /// Since the Unix epoch.
-    pub wall: u64,
-}
-
-impl Moment {
-    /// How long it is since `before`.
-    fn since(self, before: Self) -> Duration {
-        let steady = self.steady.saturating_sub(before.steady);
-        let wall = self.wall.saturating_sub(before.wall);
-        Duration::from_millis(steady.max(wall))
-    }
-}
+use crate::moment::Moment;
 
 /// How long a session may last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

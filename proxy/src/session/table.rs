@@ -20,9 +20,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::events::teller::{self, Hand};
 use super::held::Slots;
-use super::rules::{self, Moment, Terms};
+use super::rules::{self, Terms};
 use crate::audit::entry::{self, Entry};
 use crate::audit::keeper::Audit;
+use crate::moment::Moment;
 use crate::run::Clock;
 
 const SHARDS: usize = 16;
@@ -102,7 +103,7 @@ impl Session {
 
     /// The client was heard.
     pub fn hears(&self) {
-        let now = now(self.clock);
+        let now = Moment::now(self.clock);
         self.heard.0.store(now.steady, Relaxed);
         self.heard.1.store(now.wall, Relaxed);
     }
@@ -250,7 +251,7 @@ impl Sessions {
 
     /// Now.
     pub fn now(&self) -> Moment {
-        now(self.clock)
+        Moment::now(self.clock)
     }
 
     /// So many are open.
@@ -443,14 +444,6 @@ impl Sessions {
     fn write(&self, key: &Key) -> RwLockWriteGuard<'_, HashMap<Key, Arc<Session>>> {
         let shard = &self.shards[usize::from(key[0]) % SHARDS];
         shard.write().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn now(clock: Clock) -> Moment {
-    let wall = u64::try_from(Timestamp::now().as_millisecond()).unwrap_or(0);
-    Moment {
-        steady: clock.millis(),
-        wall,
     }
 }
 

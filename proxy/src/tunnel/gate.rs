@@ -18,6 +18,9 @@ use super::stream::Tunnel;
 /// A tunnel as it is made here.
 pub type Opened = Tunnel<TokioIo<Upgraded>>;
 
+/// The first try may take so long, and each further one twice as long as the one before: one that gets no
+/// answer leaves time for others, and who is merely slow gets its time.
+const TRY: Duration = Duration::from_secs(4);
 /// The pause before the third try; it doubles …
 const PAUSE: Duration = Duration::from_millis(50);
 /// … up to this.
@@ -66,10 +69,11 @@ impl Gate {
     /// With the reason of the last try.
     pub async fn open(&self, pod: &Pod, port: u16, limit: Duration) -> Result<Opened, Refusal> {
         let until = Instant::now() + limit;
-        let mut tries = 0;
+        let mut tries = 0_u32;
         loop {
             let left = until.saturating_duration_since(Instant::now());
-            let tried = tokio::time::timeout(left, self.once(pod, port)).await;
+            let given = TRY.saturating_mul(1 << tries.min(10)).min(left);
+            let tried = tokio::time::timeout(given, self.once(pod, port)).await;
             let refusal = match tried {
                 Ok(Ok(tunnel)) => return Ok(tunnel),
                 Ok(Err(refusal)) => refusal,

@@ -44,7 +44,8 @@ impl Tunnels {
         }
     }
 
-    /// A tunnel to a port of a pod, for the endpoint with this number.
+    /// A tunnel to a port of a pod, for the endpoint with this number. After a connection there has broken
+    /// it is a new one: those that were opened ahead may have broken with it, and do not know it yet.
     ///
     /// # Errors
     /// Why there is none.
@@ -53,8 +54,11 @@ impl Tunnels {
         endpoint: u64,
         pod: &Arc<Pod>,
         port: u16,
-        limit: Duration,
+        (limit, broke): (Duration, bool),
     ) -> Result<Opened, Refusal> {
+        if broke && let Some(spares) = self.spares.borrow_mut().get_mut(&endpoint) {
+            spares.ready.clear();
+        }
         let spare = self.spare(endpoint);
         let opened = match spare {
             Some(spare) => spare,
@@ -102,11 +106,11 @@ impl Tunnels {
         });
     }
 
-    /// Closes what is old or broken; called once a turn.
-    pub fn tidy(&self) {
+    /// Closes what is old or broken, and all where nobody looked after them for long; called once a turn.
+    pub fn tidy(&self, slept: bool) {
         self.spares.borrow_mut().retain(|_, one| {
             one.ready
-                .retain_mut(|(spare, since)| since.elapsed() < KEPT && is_fresh(spare));
+                .retain_mut(|(spare, since)| !slept && since.elapsed() < KEPT && is_fresh(spare));
             one.opening > 0 || !one.ready.is_empty()
         });
     }

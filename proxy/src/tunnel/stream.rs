@@ -20,10 +20,14 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::refusal::{self, Refusal};
 
-/// How often a silent tunnel is asked whether it lives.
+/// How often a silent tunnel is looked after.
 const PING: Duration = Duration::from_secs(5);
-/// For so long an answer to that may be missing.
-const DEAD: Duration = Duration::from_secs(15);
+/// Asked whether it lives, it may owe the answer for so many looks. Looks are counted and not time: who
+/// was asleep meanwhile has to listen first.
+const OWED: u32 = 3;
+/// What is written may be held back for so many looks while nothing is heard either: the other side may be
+/// slow, but where nobody is there any more the system would try for a quarter of an hour.
+const HELD: u32 = 12;
 /// The most bytes of one message.
 const PIECE: usize = 64 * 1024;
 
@@ -39,9 +43,11 @@ pub struct Tunnel<S> {
     begun: [bool; 2],
     trouble: Option<String>,
     ended: bool,
-    pings: Interval,
-    /// Since when an answer to a ping is missing.
-    asked: Option<Instant>,
+    looks: Interval,
+    /// Since it was asked whether it lives, so many looks ago.
+    asked: Option<u32>,
+    /// For so many looks in a row nothing could be written.
+    held: u32,
     /// `NAMESPACE/NAME:PORT`, for messages.
     place: String,
 }
@@ -55,16 +61,17 @@ impl<S> fmt::Debug for Tunnel<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> Tunnel<S> {
     /// Inside of a WebSocket that has been opened for `place`.
     pub fn new(socket: WebSocketStream<S>, place: String) -> Self {
-        let mut pings = tokio::time::interval_at(Instant::now() + PING, PING);
-        pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut looks = tokio::time::interval_at(Instant::now() + PING, PING);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
             socket,
             ahead: Bytes::new(),
             begun: [false; 2],
             trouble: None,
             ended: false,
-            pings,
+            looks,
             asked: None,
+            held: 0,
             place,
         }
     }
@@ -131,31 +138,33 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Tunnel<S> {
         }
     }
 
-    /// Asks from time to time whether the other side lives. Ready when it does not.
+    /// Looks from time to time whether the other side lives. Ready when it does not.
     fn lives(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
-        while self.pings.poll_tick(cx).is_ready() {
-            let now = Instant::now();
-            if let Some(since) = self.asked
-                && now.duration_since(since) >= DEAD
-            {
-                self.ended = true;
-                let text = format!(
-                    "the tunnel to {} gave no sign of life for {DEAD:?}",
-                    self.place
-                );
-                return Poll::Ready(io::Error::new(io::ErrorKind::TimedOut, text));
-            }
+        while self.looks.poll_tick(cx).is_ready() {
             let mut socket = Pin::new(&mut self.socket);
-            // Where it cannot be written, something is on its way, and the write's own failure tells.
-            if self.asked.is_none() && socket.as_mut().poll_ready(cx).is_ready() {
-                let sent = socket.as_mut().start_send(Message::Ping(Bytes::new()));
-                if sent.is_ok() {
-                    self.asked = Some(now);
+            match self.asked {
+                Some(OWED..) => return Poll::Ready(self.dead("gave no sign of life", PING * OWED)),
+                Some(looks) => self.asked = Some(looks + 1),
+                None if socket.as_mut().poll_ready(cx).is_ready() => {
+                    self.held = 0;
+                    let sent = socket.as_mut().start_send(Message::Ping(Bytes::new()));
+                    self.asked = sent.is_ok().then_some(1);
                 }
+                // It cannot even be asked.
+                None if self.held >= HELD => {
+                    return Poll::Ready(self.dead("took nothing", PING * HELD));
+                }
+                None => self.held += 1,
             }
-            let _ = socket.poll_flush(cx);
+            let _ = Pin::new(&mut self.socket).poll_flush(cx);
         }
         Poll::Pending
+    }
+
+    fn dead(&mut self, what: &str, limit: Duration) -> io::Error {
+        self.ended = true;
+        let text = format!("the tunnel to {} {what} for {limit:?}", self.place);
+        io::Error::new(io::ErrorKind::TimedOut, text)
     }
 }
 
@@ -180,7 +189,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Tunnel<S> {
                 Poll::Ready(next) => next,
                 Poll::Pending => return self.lives(cx).map(Err),
             };
-            self.asked = None;
+            (self.asked, self.held) = (None, 0);
             match next {
                 Some(Ok(Message::Binary(message))) => self.take(message)?,
                 Some(Ok(Message::Close(_))) | None | Some(Err(Error::ConnectionClosed)) => {
@@ -206,6 +215,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Tunnel<S> {
         let mut socket = Pin::new(&mut this.socket);
         let told = |error: Error| broken(&this.place, &error);
         ready!(socket.as_mut().poll_ready(cx)).map_err(told)?;
+        this.held = 0;
         let piece = &buf[..buf.len().min(PIECE)];
         let mut message = BytesMut::with_capacity(piece.len() + 1);
         message.extend_from_slice(&[BYTES]);

@@ -19,6 +19,7 @@ use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client, Config};
 use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::gate::{self, Gate};
@@ -26,6 +27,7 @@ use super::kubeconfig;
 use super::refusal::chain;
 use super::resolve::{self, Known, Whose};
 use crate::controller::world::Objects;
+use crate::moment::Awake;
 
 /// Changes come in swarms: after the first it is waited this long for more.
 const SETTLE: Duration = Duration::from_millis(20);
@@ -37,6 +39,11 @@ const CONNECT: Duration = Duration::from_secs(5);
 const WATCH: u32 = 60;
 /// … so that silence for longer means that nobody is there.
 const SILENT: Duration = Duration::from_secs(75);
+/// Where nothing has failed for so long the watches follow again: to connect, and the pause between two
+/// tries, take less. They do not say so themselves.
+const WELL: Duration = Duration::from_secs(10);
+/// How often that is looked at.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// What is to be watched.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -208,7 +215,24 @@ struct Seen {
 async fn watch_all(client: &Client, wanted: &Of, sink: &watch::Sender<Known>, before: &Stamp) {
     let mut seen: BTreeMap<Service, Seen> = BTreeMap::new();
     let mut changes = changes(client, &wanted.services);
-    while let Some(change) = changes.next().await {
+    let mut looks = tokio::time::interval(LOOK);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut awake, mut failed) = (Awake::default(), Instant::now());
+    loop {
+        let change = tokio::select! {
+            change = changes.next() => change,
+            _ = looks.tick() => {
+                // Whether anybody still tells is not known: it is asked anew.
+                if awake.slept() {
+                    return;
+                }
+                if failed.elapsed() >= WELL {
+                    trouble(sink, &wanted.whose, None);
+                }
+                continue;
+            }
+        };
+        let Some(change) = change else { return };
         let mut all = vec![change];
         // A condition, not a pause: it ends as soon as nothing more has come for that long.
         while let Ok(Some(change)) = tokio::time::timeout(SETTLE, changes.next()).await {
@@ -228,6 +252,7 @@ async fn watch_all(client: &Client, wanted: &Of, sink: &watch::Sender<Known>, be
                     }
                 }
                 Change::Failed(kind, error) => {
+                    failed = Instant::now();
                     trouble(
                         sink,
                         &wanted.whose,

@@ -1,5 +1,6 @@
 //! Opens a connection to an endpoint, and agrees on what is spoken there.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use comind_model::ingress::Protocol;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls_pki_types::ServerName;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -25,6 +27,10 @@ use crate::tunnel::spare::Tunnels;
 
 /// A silent HTTP/2 upstream is asked whether it still lives so often.
 const PING: Duration = Duration::from_secs(20);
+/// After so long without a sign of life the system asks whether the other machine is there …
+const ASKED: Duration = Duration::from_secs(15);
+/// … and after so long without one the connection has ended.
+const SILENT: Duration = Duration::from_secs(60);
 /// The window that a stream begins with, in bytes: a large body need not wait for its reader.
 const WINDOW: u32 = 1024 * 1024;
 
@@ -70,12 +76,14 @@ pub async fn dial(
             None => {
                 let stream = connect(endpoint).await?;
                 stream.set_nodelay(true).map_err(Failure::Connect)?;
+                notice_silence(&stream).map_err(Failure::Connect)?;
                 open(stream, endpoint, manner, client, want).await
             }
             Some(pod) => {
                 // A moment before the limit, so that its reason comes through.
                 let limit = limit - limit / 16;
-                let opened = tunnels.get(endpoint.id, pod, endpoint.port, limit).await;
+                let limits = (limit, want.fresh);
+                let opened = tunnels.get(endpoint.id, pod, endpoint.port, limits).await;
                 let stream = opened.map_err(Failure::Tunnel)?;
                 open(stream, endpoint, manner, client, want).await
             }
@@ -124,6 +132,17 @@ async fn open<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         _ if want.grpc => http2(stream).await,
         _ => http1(stream).await,
     }
+}
+
+/// The system asks whether the other machine is there, and gives up on what it does not acknowledge: else
+/// a stream to one that is gone would stay open until its own limit, for an hour.
+fn notice_silence(stream: &TcpStream) -> io::Result<()> {
+    let keepalive = TcpKeepalive::new().with_time(ASKED).with_interval(ASKED);
+    let socket = SockRef::from(stream);
+    socket.set_tcp_keepalive(&keepalive)?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(SILENT))?;
+    Ok(())
 }
 
 async fn connect(endpoint: &Endpoint) -> Result<TcpStream, Failure> {

@@ -40,6 +40,10 @@ pub enum Failure {
     Protocol(String),
     /// It did not take the upgrade in a form that can be passed on.
     Upgrade(String),
+    /// It was left for another one before it answered.
+    Left,
+    /// It answered that it cannot, and another one may.
+    Answered(StatusCode),
     /// The session of who asks has ended meanwhile.
     SessionEnded,
 }
@@ -62,6 +66,8 @@ impl Failure {
             Self::Total(_) => "total_timeout",
             Self::Protocol(_) => "protocol",
             Self::Upgrade(_) => "upgrade",
+            Self::Left => "left",
+            Self::Answered(_) => "answered",
             Self::SessionEnded => "session_ended",
         }
     }
@@ -76,6 +82,7 @@ impl Failure {
                 StatusCode::GATEWAY_TIMEOUT
             }
             Self::SessionEnded => StatusCode::UNAUTHORIZED,
+            Self::Answered(status) => *status,
             _ => StatusCode::BAD_GATEWAY,
         }
     }
@@ -99,7 +106,7 @@ impl Failure {
         if let Self::Tunnel(refusal) = self {
             return refusal.blames_pod();
         }
-        self.is_unsent() || matches!(self, Self::Closed(_))
+        self.is_unsent() || matches!(self, Self::Closed(_) | Self::Left | Self::Answered(_))
     }
 
     /// It speaks against the endpoint.
@@ -113,6 +120,8 @@ impl Failure {
                 | Self::Full
                 | Self::FullTimeout(_)
                 | Self::Upgrade(_)
+                | Self::Left
+                | Self::Answered(_)
                 | Self::SessionEnded
         )
     }
@@ -156,6 +165,8 @@ impl fmt::Display for Failure {
             Self::FirstByte(limit) => write!(f, "it did not begin to answer within {limit:?}"),
             Self::Total(limit) => write!(f, "it did not answer within {limit:?}"),
             Self::Protocol(error) => write!(f, "it does not speak HTTP as agreed: {error}"),
+            Self::Left => f.write_str("it cannot be reached this way any more"),
+            Self::Answered(status) => write!(f, "it answered {status}"),
             Self::SessionEnded => f.write_str("your session has ended; log in again"),
             Self::Upgrade(error) => write!(f, "the upgrade failed: {error}"),
         }

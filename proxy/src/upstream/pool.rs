@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 use super::dial::{self, Client, Fresh, Manner};
 use super::failure::Failure;
 use crate::endpoint::Endpoint;
+use crate::moment::Awake;
 use crate::request::body::RequestBody;
 use crate::tunnel::gate::Gate;
 use crate::tunnel::spare::Tunnels;
@@ -57,6 +58,7 @@ pub struct Pool {
     tunnels: Tunnels,
     /// As of the last turn: asking the system's for each request would cost.
     now: Rc<Cell<Instant>>,
+    awake: RefCell<Awake>,
 }
 
 /// A connection, for one request.
@@ -121,6 +123,7 @@ impl Pool {
             bounds,
             tunnels: Tunnels::new(gate),
             now: Rc::new(Cell::new(Instant::now())),
+            awake: RefCell::default(),
         }
     }
 
@@ -211,8 +214,10 @@ impl Pool {
     pub fn tidy(&self) {
         let now = Instant::now();
         self.now.set(now);
-        self.tunnels.tidy();
-        let young = |since: Instant| now.duration_since(since) < IDLE;
+        // What rested while this machine slept may be dead, and nobody told: a request would wait there.
+        let slept = self.awake.borrow_mut().slept();
+        self.tunnels.tidy(slept);
+        let young = |since: Instant| now.duration_since(since) < IDLE && !slept;
         self.slots.borrow_mut().retain(|_, slot| {
             slot.idle
                 .borrow_mut()

@@ -86,7 +86,34 @@ async fn one_that_is_silent_is_asked_and_given_up() {
     let began = Instant::now();
     let error = tunnel.read_u8().await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{error}");
-    assert!(began.elapsed() >= DEAD && began.elapsed() <= DEAD + 2 * PING);
+    // Asked at the first look, and given up so many later.
+    assert_eq!(began.elapsed().as_secs(), (PING * (OWED + 1)).as_secs());
+    drop(far);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_was_asleep_listens_before_it_gives_up() {
+    let (mut tunnel, mut far) = pair(4096).await;
+    // Asked, and while the answer is on its way this machine sleeps.
+    let asked = tokio::time::timeout(PING + PING / 2, tunnel.read_u8()).await;
+    assert!(asked.is_err(), "{asked:?}");
+    tokio::time::advance(PING * 1000).await;
+    let asked = tokio::time::timeout(PING / 2, tunnel.read_u8()).await;
+    assert!(asked.is_err(), "{asked:?}");
+    far.send(message(BYTES, b"x")).await.unwrap();
+    assert_eq!(tunnel.read_u8().await.unwrap(), b'x');
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_takes_nothing_is_given_up() {
+    let (tunnel, far) = pair(4096).await;
+    let (mut reads, mut writes) = tokio::io::split(tunnel);
+    let began = Instant::now();
+    let writing = tokio::spawn(async move { writes.write_all(&vec![1; 4 * 1024 * 1024]).await });
+    let error = reads.read_u8().await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{error}");
+    assert_eq!(began.elapsed().as_secs(), (PING * (HELD + 1)).as_secs());
+    writing.abort();
     drop(far);
 }
 
@@ -102,7 +129,7 @@ async fn one_that_answers_pings_is_kept() {
         }
         far
     });
-    let waited = tokio::time::timeout(DEAD * 20, tunnel.read_u8()).await;
+    let waited = tokio::time::timeout(PING * 100, tunnel.read_u8()).await;
     assert!(waited.is_err(), "{waited:?}");
     tunnel.write_all(b"x").await.unwrap();
     tunnel.flush().await.unwrap();

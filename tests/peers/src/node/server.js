@@ -1,8 +1,10 @@
 // A web server with what a proxy has to carry: WebSockets that say back what they hear, events
-// that come one by one, bodies that are counted, and answers that go wrong on request.
+// that come one by one, bodies that are counted, a file that can be had in parts, and answers that go
+// wrong on request. Each answer names the machine that gave it (`x-pod`).
 // Arguments: port.
 'use strict'
 const http = require('http')
+const os = require('os')
 const { WebSocketServer } = require('ws')
 
 const sockets = new WebSocketServer({ noServer: true })
@@ -37,6 +39,32 @@ const answers = {
       response.end()
     }
     more()
+  },
+  // A file of `n` bytes: each line of 16 bytes is the number of its first one. In parts, too.
+  '/file': (request, response) => {
+    const size = Number(new URL(request.url, 'http://a').searchParams.get('n'))
+    const asked = /^bytes=(\d+)-$/.exec(request.headers.range || '')
+    let at = asked ? Number(asked[1]) : 0
+    const head = { 'accept-ranges': 'bytes', 'content-length': size - at, etag: `"${size}"` }
+    if (asked) head['content-range'] = `bytes ${at}-${size - 1}/${size}`
+    response.writeHead(asked ? 206 : 200, head)
+    const more = () => {
+      while (at < size) {
+        const lines = []
+        for (let line = at - at % 16; lines.length < 4096 && line < size; line += 16) lines.push(String(line).padStart(16, '0'))
+        const piece = Buffer.from(lines.join('')).subarray(at % 16).subarray(0, size - at)
+        at += piece.length
+        if (!response.write(piece)) return response.once('drain', more)
+      }
+      response.end()
+    }
+    more()
+  },
+  // Takes its time before it answers.
+  '/think': (request, response) => {
+    const limit = Number(new URL(request.url, 'http://a').searchParams.get('ms'))
+    const timer = setTimeout(() => response.end('thought'), limit)
+    response.on('close', () => clearTimeout(timer))
   },
   '/trailers': (request, response) => {
     response.writeHead(200, { trailer: 'x-sum' })
@@ -74,9 +102,11 @@ const answers = {
 const server = http.createServer((request, response) => {
   const path = request.url.split('?')[0]
   const answer = answers[path] || answers['/count']
+  response.setHeader('x-pod', os.hostname())
   answer(request, response)
 })
 server.keepAliveTimeout = 60000
+sockets.on('headers', head => head.push(`x-pod: ${os.hostname()}`))
 server.on('upgrade', (request, socket, head) => {
   if (request.url === '/refused') return socket.end('HTTP/1.1 403 Forbidden\r\ncontent-length: 2\r\n\r\nno')
   if (request.url === '/other') return socket.end('HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: other\r\n\r\n')
