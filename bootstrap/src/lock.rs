@@ -6,6 +6,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
@@ -17,7 +18,19 @@ use crate::wait::{Gave, Look, until};
 /// A held lock; dropped, it is free again.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Lock {
+    /// For a program that is started: it holds the lock too, for as long as it runs, also when whoever
+    /// started it is killed.
+    ///
+    /// # Errors
+    /// When there are too many open files.
+    pub fn shared(&self) -> Result<Stdio> {
+        let file = self.file.try_clone();
+        Ok(file.context("cannot hand on a lock")?.into())
+    }
 }
 
 /// Takes the lock, or `None` while somebody else holds it.
@@ -36,7 +49,7 @@ pub fn try_take(path: &Path) -> Result<Option<Lock>> {
     file.set_len(0).with_context(context)?;
     file.rewind().with_context(context)?;
     writeln!(file, "{}", std::process::id()).with_context(context)?;
-    Ok(Some(Lock { _file: file }))
+    Ok(Some(Lock { file }))
 }
 
 /// Takes the lock, waiting up to `limit`; `waiting` hears who holds it.

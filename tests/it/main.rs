@@ -30,6 +30,7 @@ mod events;
 mod faults;
 mod history;
 mod http;
+mod k3d;
 mod kubernetes;
 mod lease;
 mod maintenance;

@@ -5,6 +5,7 @@
 //! mounts along. The network is the machine's, so that published ports are on
 //! loopback; `docker-proxy` carries them and no packet filter rule is written.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -24,6 +25,7 @@ use crate::tool::Tool;
 const DOCKERD: Tool = Tool::debian("dockerd", "docker.io");
 const UNSHARE: Tool = Tool::debian("unshare", "util-linux");
 const IP: Tool = Tool::debian("ip", "iproute2");
+const RUNC: Tool = Tool::debian("runc", "runc");
 /// A memory file system hides the machine's containerd, so that ours is
 /// started and used, and it holds what must not outlive the daemon: a process
 /// id found again from a former namespace would look alive.
@@ -50,7 +52,15 @@ impl Dockerd {
             rustix::process::geteuid().is_root(),
             "dockerd needs root: run these tests as root"
         );
-        let make = async |dir: &Path, _| plan(dir);
+        let make = async |dir: &Path, _| plan(dir, None);
+        let peer = Peer::start("dockerd", None, make).await?;
+        Ok(Self { peer })
+    }
+
+    /// One with a default network besides, and whose containers may be privileged. The network is the
+    /// machine's only one of its kind: tests that have it take turns.
+    pub async fn start_for_nodes() -> Result<Self> {
+        let make = async |dir: &Path, _| plan(dir, Some(DEFAULT));
         let peer = Peer::start("dockerd", None, make).await?;
         Ok(Self { peer })
     }
@@ -118,12 +128,60 @@ impl Dockerd {
     }
 }
 
-fn plan(dir: &Path) -> Result<Plan> {
+/// A link of the machine, and its addresses.
+const DEFAULT: (&str, &str) = ("comind-docker0", "10.231.250.1/24");
+
+/// What may not be had here cannot be given to a container either; a daemon asks for all that the
+/// kernel knows, and containers would not start.
+const AS_FAR_AS_MAY_BE: &str = r#"#!/bin/sh
+for arg; do
+    case $last in --bundle) file=$arg/config.json ;; --process) file=$arg ;; esac
+    last=$arg
+done
+[ -z "$file" ] || sed -i 's/"CAP_SYS_RESOURCE",//g' "$file"
+exec RUNC "$@"
+"#;
+
+/// Whether this process could have `CAP_SYS_RESOURCE` (24, see capabilities(7)).
+fn may_lift_limits() -> Result<bool> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let bound = status.lines().find_map(|line| line.strip_prefix("CapBnd:"));
+    let bound = u64::from_str_radix(bound.unwrap_or_default().trim(), 16)?;
+    Ok(bound & (1 << 24) != 0)
+}
+
+fn daemon_json(dir: &Path) -> Result<String> {
+    if may_lift_limits()? {
+        return Ok("{}".to_owned());
+    }
+    let runc = RUNC.find()?.display().to_string();
+    let script = AS_FAR_AS_MAY_BE.replace("RUNC", &runc);
+    let path = own_file(dir, "runc", None, &script)?;
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755))?;
+    let path = path.display();
+    Ok(format!(
+        r#"{{"runtimes":{{"here":{{"path":"{path}"}}}},"default-runtime":"here"}}"#
+    ))
+}
+
+fn plan(dir: &Path, default: Option<(&str, &str)>) -> Result<Plan> {
     let place = dir.display();
-    let config = own_file(dir, "daemon.json", None, "{}")?;
+    let config = match default {
+        Some(_) => daemon_json(dir)?,
+        None => "{}".to_owned(),
+    };
+    let config = own_file(dir, "daemon.json", None, &config)?;
+    let ip = IP.find()?.display().to_string();
+    let bridge = default.map_or("none", |(link, _)| link);
+    let before = default.map_or(String::new(), |(link, addresses)| {
+        format!(
+            "{ip} link delete {link} 2>/dev/null; {ip} link add {link} type bridge && \
+             {ip} address add {addresses} dev {link} && {ip} link set {link} up && "
+        )
+    });
     let mut launch = Launch::new(UNSHARE.find()?, dir)
         .args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"])
-        .args(["sh", "-c", INSIDE, "dockerd-inside"])
+        .args(["sh", "-c", &format!("{before}{INSIDE}"), "dockerd-inside"])
         .arg(DOCKERD.find()?)
         .arg("--config-file")
         .arg(config)
@@ -131,18 +189,19 @@ fn plan(dir: &Path) -> Result<Plan> {
         .arg(format!("--exec-root={RUN}/x"))
         .arg(format!("--pidfile={RUN}/pid"))
         .arg(format!("--host=unix://{place}/d.sock"))
-        .args(["--bridge=none", "--iptables=false", "--ip6tables=false"])
+        .arg(format!("--bridge={bridge}"))
+        .args(["--iptables=false", "--ip6tables=false"])
         .args(["--ip-forward=false", "--ip-masq=false"])
         .args(["--exec-opt", "native.cgroupdriver=cgroupfs"])
         .arg("--log-level=warn");
     // Bridges, and links to containers that were just being made, belong to
     // the machine's network and outlive the daemon.
-    let ip = IP.find()?;
+    let link = default.map_or("comind-none", |(link, _)| link);
     launch.cleanup = format!(
         "for bridge in $(grep -aoE 'br-[0-9a-f]{{12}}' {place}/data/network/files/local-kv.db \
          2>/dev/null | sort -u); do for link in $(ls /sys/class/net/$bridge/brif 2>/dev/null) \
-         $bridge; do {} link delete $link 2>/dev/null; done; done; :",
-        ip.display()
+         $bridge; do {ip} link delete $link 2>/dev/null; done; done; \
+         {ip} link delete {link} 2>/dev/null; :"
     );
     let socket = dir.join("d.sock");
     Ok(Plan::new(launch, move || {

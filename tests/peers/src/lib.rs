@@ -12,6 +12,7 @@ pub mod elasticmq;
 pub mod hmac;
 pub mod http;
 pub mod images;
+pub mod k3s;
 pub mod kube;
 pub mod minio;
 pub mod nginx;

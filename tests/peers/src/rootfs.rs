@@ -105,6 +105,9 @@ impl Recipe {
         fs::write(small.join("etc/passwd"), PASSWD)?;
         fs::write(small.join("etc/group"), GROUP)?;
         for (path, content) in &self.texts {
+            if let Some(dir) = small.join(path).parent() {
+                fs::create_dir_all(dir)?;
+            }
             fs::write(small.join(path), content)?;
             fs::set_permissions(small.join(path), PermissionsExt::from_mode(0o755))?;
         }

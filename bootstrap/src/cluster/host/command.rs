@@ -30,8 +30,21 @@ pub async fn run_within<A: AsRef<OsStr>>(
     program: impl AsRef<OsStr>,
     args: impl IntoIterator<Item = A>,
 ) -> Result<String> {
+    run_with(Stdio::null(), limit, program, args).await
+}
+
+/// The same, for a program that is given something to read or to hold.
+///
+/// # Errors
+/// With the command and its last words when it fails or does not end.
+pub async fn run_with<A: AsRef<OsStr>>(
+    input: Stdio,
+    limit: Duration,
+    program: impl AsRef<OsStr>,
+    args: impl IntoIterator<Item = A>,
+) -> Result<String> {
     let mut command = Command::new(program);
-    command.args(args).stdin(Stdio::null()).kill_on_drop(true);
+    command.args(args).stdin(input).kill_on_drop(true);
     let shown = shown(&command);
     let output = tokio::time::timeout(limit, command.output())
         .await

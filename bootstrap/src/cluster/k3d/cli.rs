@@ -1,13 +1,15 @@
 //! k3d's command line: which commands are run, and what is read of its answers.
 
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use serde::Deserialize;
 
-use crate::cluster::host::command::run_within;
+use crate::cluster::host::command::run_with;
 use crate::cluster::kind::Row;
+use crate::lock::Lock;
 use crate::programs::Programs;
 
 /// k3d waits for its servers itself, and pulls images before that.
@@ -38,15 +40,23 @@ pub struct Listed {
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
 struct Node {
     name: String,
+    #[serde(default)]
+    role: String,
     #[serde(default, rename = "State")]
     state: State,
 }
 
+/// What Docker says of a container. One that ends again and again is `running` there, so that only the
+/// status tells.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "PascalCase", default)]
 struct State {
-    running: bool,
     status: String,
+}
+
+#[derive(Deserialize)]
+struct Version {
+    k3d: String,
 }
 
 impl K3d {
@@ -61,7 +71,28 @@ impl K3d {
     }
 
     async fn run(&self, limit: Duration, args: &[&str]) -> Result<String> {
-        run_within(limit, &self.program, args).await
+        self.run_with(Stdio::null(), limit, args).await
+    }
+
+    async fn run_with(&self, input: Stdio, limit: Duration, args: &[&str]) -> Result<String> {
+        let done = run_with(input, limit, &self.program, args).await;
+        done.map_err(|error| anyhow!("{}", plain(&format!("{error:#}"))))
+    }
+
+    /// The image of the container by which it looks around before it makes or starts a cluster.
+    ///
+    /// # Errors
+    /// When k3d fails, or answers otherwise than we know it.
+    pub async fn tools_image(&self) -> Result<String> {
+        let set = |key: &str| std::env::var(key).ok().filter(|value| !value.is_empty());
+        if let Some(image) = set("K3D_IMAGE_TOOLS") {
+            return Ok(image);
+        }
+        let tag = match set("K3D_HELPER_IMAGE_TAG") {
+            Some(tag) => tag,
+            None => version(&self.run(SHORT, &["version", "--output", "json"]).await?)?,
+        };
+        Ok(format!("ghcr.io/k3d-io/k3d-tools:{tag}"))
     }
 
     /// The cluster of that name, if there is one.
@@ -73,18 +104,19 @@ impl K3d {
         read(&self.run(SHORT, &args).await?, name)
     }
 
-    /// Makes a cluster by a configuration file, and waits for its servers.
+    /// Makes a cluster by a configuration file, and waits for its servers. k3d holds the lock for as
+    /// long as it is at it, whatever becomes of us.
     ///
     /// # Errors
     /// When k3d fails, with its words.
-    pub async fn create(&self, config: &Path) -> Result<()> {
+    pub async fn create(&self, config: &Path, lock: &Lock) -> Result<()> {
         let config = config.display().to_string();
         let args = [
             &["cluster", "create", "--config", &config][..],
             &LEAVE_KUBECONFIG,
         ]
         .concat();
-        self.run(LONG, &args).await.map(drop)
+        self.run_with(lock.shared()?, LONG, &args).await.map(drop)
     }
 
     /// Starts one that was stopped.
@@ -128,7 +160,7 @@ impl K3d {
     /// When k3d fails, with its words.
     pub async fn import(&self, archive: &Path, name: &str) -> Result<()> {
         let archive = archive.display().to_string();
-        // Straight to the nodes: without a container of tools, whose image would have to be pulled.
+        // Straight to the nodes, and not through a volume.
         let args = [
             "image",
             "import",
@@ -142,6 +174,21 @@ impl K3d {
     }
 }
 
+/// k3d colours its words whoever reads them.
+fn plain(words: &str) -> String {
+    let mut pieces = words.split("\u{1b}[");
+    let first = pieces.next().unwrap_or_default().to_owned();
+    pieces.fold(first, |all, piece| {
+        all + piece.split_once('m').map_or(piece, |(_, rest)| rest)
+    })
+}
+
+fn version(answer: &str) -> Result<String> {
+    let version: Version =
+        serde_json::from_str(answer).context("`k3d version` answers otherwise than known")?;
+    Ok(version.k3d.trim_start_matches('v').to_owned())
+}
+
 fn read(answer: &str, name: &str) -> Result<Option<Listed>> {
     let all: Vec<Listed> =
         serde_json::from_str(answer).context("`k3d cluster list` answers otherwise than known")?;
@@ -151,12 +198,18 @@ fn read(answer: &str, name: &str) -> Result<Option<Listed>> {
 impl Listed {
     /// Whether all of its nodes run.
     pub fn runs(&self) -> bool {
-        !self.nodes.is_empty() && self.nodes.iter().all(|node| node.state.running)
+        !self.nodes.is_empty() && self.nodes.iter().all(Node::runs)
+    }
+
+    /// Whether it has as many nodes as are wanted: a server and its agents.
+    pub fn has(&self, agents: u32) -> bool {
+        let of = |role: &str| self.nodes.iter().filter(|node| node.role == role).count();
+        of("server") == 1 && u32::try_from(of("agent")).is_ok_and(|there| there == agents)
     }
 
     /// A line for each node.
     pub fn rows(&self) -> Vec<Row> {
-        let row = |node: &Node| match node.state.running {
+        let row = |node: &Node| match node.runs() {
             true => Row::new(&node.name, "running", None),
             false => Row::new(
                 &node.name,
@@ -165,6 +218,12 @@ impl Listed {
             ),
         };
         self.nodes.iter().map(row).collect()
+    }
+}
+
+impl Node {
+    fn runs(&self) -> bool {
+        self.state.status == "running"
     }
 }
 
@@ -177,7 +236,7 @@ mod tests {
         { "name": "other", "nodes": [{ "name": "k3d-other-server-0", "role": "server", "State": { "Running": true, "Status": "running" } }] },
         { "name": "comind-ops-dev", "nodes": [
             { "name": "k3d-comind-ops-dev-server-0", "role": "server", "runtimeLabels": { "k3d.role": "server" }, "State": { "Running": true, "Status": "running", "Started": "" } },
-            { "name": "k3d-comind-ops-dev-agent-0", "role": "agent", "State": { "Running": false, "Status": "exited" } } ] }
+            { "name": "k3d-comind-ops-dev-agent-0", "role": "agent", "State": { "Running": true, "Status": "restarting" } } ] }
     ]"#;
 
     #[test]
@@ -188,8 +247,18 @@ mod tests {
         let ours = read(LIST, "comind-ops-dev")?.context("it is listed")?;
         assert!(!ours.runs());
         let rows = ours.rows();
-        assert_eq!(rows[1].reason.as_deref(), Some("its container is exited"));
+        let reason = rows[1].reason.as_deref();
+        assert_eq!(reason, Some("its container is restarting"));
+        assert!(ours.has(1) && !ours.has(0) && !ours.has(2));
         assert!(read("no", "a").is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn its_words_are_without_colours_and_its_version_is_that_of_its_images() -> Result<()> {
+        let said = "failed: \u{1b}[31mERRO\u{1b}[0m[0001] no\n\u{1b}[31mFATA\u{1b}[0m[0001] over";
+        assert_eq!(plain(said), "failed: ERRO[0001] no\nFATA[0001] over");
+        assert_eq!(version(r#"{"k3d":"v5.9.0","k3s":"v1.35"}"#)?, "5.9.0");
         Ok(())
     }
 }

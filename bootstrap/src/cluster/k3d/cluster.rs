@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
+use bollard::Docker;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
@@ -37,18 +38,28 @@ pub struct K3dCluster {
 pub async fn can_make(programs: &Programs, image: &str) -> Result<String, String> {
     let words = |error: anyhow::Error| format!("{error:#}");
     let docker = engine::connect().await.map_err(words)?;
-    K3d::find(programs).map_err(|error| format!("Docker answers, but {error:#}"))?;
-    if images::present(&docker, image).await.map_err(words)? {
-        return Ok(format!("Docker answers, k3d is here, and so is {image}"));
+    let k3d = K3d::find(programs).map_err(|error| format!("Docker answers, but {error:#}"))?;
+    let pulled = or_pulled(&docker, image).await?;
+    let tools = k3d.tools_image().await.map_err(words)?;
+    or_pulled(&docker, &tools).await?;
+    Ok(match pulled {
+        false => format!("Docker answers, k3d is here, and so is {image}"),
+        true => format!("Docker answers, k3d is here, and {image} can be pulled"),
+    })
+}
+
+/// Whether an image that is needed has to be pulled.
+async fn or_pulled(docker: &Docker, image: &str) -> Result<bool, String> {
+    let there = images::present(docker, image).await;
+    if there.map_err(|error| format!("{error:#}"))? {
+        return Ok(false);
     }
-    images::pullable(&docker, image).await.map_err(|why| {
+    let can = images::pullable(docker, image).await;
+    can.map(|()| true).map_err(|why| {
         format!(
             "Docker answers and k3d is here, but {image} is neither here nor to be pulled: {why}"
         )
-    })?;
-    Ok(format!(
-        "Docker answers, k3d is here, and {image} can be pulled"
-    ))
+    })
 }
 
 impl K3dCluster {
@@ -121,6 +132,9 @@ impl K3dCluster {
         wires::remove(place)?;
         if let Some((k3d, _)) = self.ours().await? {
             k3d.delete(self.name()).await?;
+        }
+        if network::look(place.env).await? == network::Seen::Ours {
+            containers::remove_tools(self.name()).await?;
         }
         if kubeconfig::remove_from(&note(&self.known), self.name())? {
             let text = format!("took the context {} out of the kubeconfig", self.name());

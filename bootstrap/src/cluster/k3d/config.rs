@@ -49,12 +49,9 @@ impl Wanted {
             "kubeAPI": { "host": "127.0.0.1", "hostIP": "127.0.0.1" },
             "ports": ports.collect::<Vec<_>>(),
             "options": {
-                "k3d": {
-                    "wait": true,
-                    "timeout": "300s",
-                    "disableLoadbalancer": true,
-                    "disableImageVolume": true,
-                },
+                // Its volume for images stays on: without it k3d 5 cannot start its container of tools,
+                // and then makes no cluster.
+                "k3d": { "wait": true, "timeout": "300s", "disableLoadbalancer": true },
                 "k3s": { "extraArgs": off },
                 "kubeconfig": { "updateDefaultKubeconfig": false, "switchCurrentContext": false },
                 "runtime": { "labels": [{ "label": label, "nodeFilters": ["all"] }] },
