@@ -1,5 +1,6 @@
-//! Clusters by k3d: when `auto` chooses it, and one from its making to its end. Its nodes play k3s (`comind_peers::k3s`). k3d itself is the real one where `COMIND_TEST_K3D`
-//! names it; else a script does what k3d does.
+//! Clusters by k3d: when `auto` chooses it, and one from its making to its end. Its nodes play k3s
+//! (`comind_peers::k3s`). k3d itself is the real one where `COMIND_TEST_K3D` names it; else a script
+//! does what k3d does.
 
 use std::path::Path;
 

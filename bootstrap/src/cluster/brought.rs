@@ -9,10 +9,11 @@ use anyhow::{Result, anyhow, bail};
 use crate::cluster::host::image::{self, Recipe};
 use crate::cluster::k3d::cli::K3d;
 use crate::cluster::known::Known;
-use crate::cluster::{nodes, objects};
+use crate::cluster::{nodes, objects, ready};
 use crate::event::{About, Level};
 use crate::plan::graph::Id;
 use crate::plan::step::{Change, Step};
+use crate::wait::Look;
 
 /// How they get there.
 pub enum How {
@@ -43,6 +44,19 @@ fn by_hand(missing: &[String], archive: &std::path::Path) -> String {
     )
 }
 
+impl Brought {
+    async fn missing(&self) -> Result<Vec<String>> {
+        if self.known.ways.registry.is_some() {
+            // Whether they can be pulled, their pods will say: who may ask the registry is theirs to know.
+            return Ok(Vec::new());
+        }
+        let client = objects::client(&self.known.place.kubeconfig()).await?;
+        let all = nodes::list(&client).await.map_err(|why| anyhow!(why))?;
+        let wanted: Vec<String> = self.recipes.iter().map(|(name, _)| name.clone()).collect();
+        Ok(nodes::lacking(&all, &wanted))
+    }
+}
+
 impl Step for Brought {
     type Seen = Vec<String>;
 
@@ -59,14 +73,7 @@ impl Step for Brought {
     }
 
     async fn observe(&self) -> Result<Vec<String>> {
-        if self.known.ways.registry.is_some() {
-            // Whether they can be pulled, their pods will say: who may ask the registry is theirs to know.
-            return Ok(Vec::new());
-        }
-        let client = objects::client(&self.known.place.kubeconfig()).await?;
-        let all = nodes::list(&client).await.map_err(|why| anyhow!(why))?;
-        let wanted: Vec<String> = self.recipes.iter().map(|(name, _)| name.clone()).collect();
-        Ok(nodes::lacking(&all, &wanted))
+        self.missing().await
     }
 
     fn diff(&self, missing: &Vec<String>) -> Vec<Change> {
@@ -86,6 +93,14 @@ impl Step for Brought {
                 crate::store::remove(&archive).map(drop)
             }
         }
+    }
+
+    /// Nodes name what they have every few seconds: a run before that would bring it once more.
+    async fn ready(&self) -> Look<(), String> {
+        ready::patient(self.missing().await.map(|missing| match missing.first() {
+            None => Look::Done(()),
+            Some(image) => Look::NotYet(format!("the nodes do not name {image} yet")),
+        }))
     }
 }
 
