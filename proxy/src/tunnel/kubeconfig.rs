@@ -105,7 +105,11 @@ mod tests {
         assert_eq!(contexts, ["one", "two"]);
         assert_eq!(all.clusters.len(), 1);
         // The only one that is named has to be there.
-        assert!(together(&[gone.clone()]).unwrap_err().contains("gone"));
+        assert!(
+            together(std::slice::from_ref(&gone))
+                .unwrap_err()
+                .contains("gone")
+        );
         assert!(
             together(&[gone.clone(), gone])
                 .unwrap_err()
