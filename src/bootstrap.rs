@@ -145,7 +145,8 @@ impl Bootstrap {
 
 /// What the collector in the cluster sees, and where everything is.
 async fn show_platform(place: &Place, source: &Source, out: &Output) -> Result<()> {
-    let state = watching::state(&place.kubeconfig()).await?;
+    let mut states = watching::states(&place.kubeconfig()).await?;
+    let state = states.swap_remove(0);
     let pages = hosts::pages(place.env, source);
     let text = format!(
         "\n{}\n{}\nPasswords: comind-ops gitops login\n",

@@ -4,36 +4,65 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::ListParams;
+use kube::{Api, Client, ResourceExt as _};
 
 use crate::cluster::host::steps::Known;
-use crate::cluster::{objects, ready, why};
+use crate::cluster::{objects, why};
 use crate::event::About;
 use crate::plan::graph::Id;
 use crate::plan::step::{Change, Step};
 use crate::wait::Look;
 use crate::watch::client::{State, Target};
 
-/// The collector's page through the API server, for whoever has its credentials.
-const AT: &str = "/api/v1/namespaces/monitoring/services/http:comind-ops:9600/proxy/api/v1/state";
+/// Where its replicas are.
+const NAMESPACE: &str = "monitoring";
+/// What they carry.
+const LABEL: &str = "app=comind-ops";
 /// What is optional may be down, but not because it still begins.
 const SETTLED: SignedDuration = SignedDuration::from_secs(20);
 
 /// The step.
 pub struct Watching(pub Arc<Known>);
 
-/// What the collector in the cluster says of its targets.
+/// What each replica of the collector in the cluster says of its targets, asked through the API server:
+/// each looks for itself, and one may have begun before another.
 ///
 /// # Errors
-/// When it does not answer, or answers otherwise.
-pub async fn state(kubeconfig: &Path) -> Result<State> {
+/// When there is none, or one does not answer, or answers otherwise.
+pub async fn states(kubeconfig: &Path) -> Result<Vec<State>> {
     let client = objects::client(kubeconfig).await?;
-    let request = http::Request::get(AT).body(Vec::new())?;
-    let answer = client.request_text(request).await;
-    let text =
-        answer.map_err(|error| anyhow!("the collector does not answer: {}", why::error(&error)))?;
-    serde_json::from_str(&text).context("the collector did not answer as one does")
+    let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
+    let found = pods.list(&ListParams::default().labels(LABEL)).await;
+    let found =
+        found.map_err(|error| anyhow!("cannot look for the collector: {}", why::error(&error)))?;
+    let mut all = Vec::new();
+    for pod in found
+        .items
+        .iter()
+        .filter(|pod| pod.metadata.deletion_timestamp.is_none())
+    {
+        all.push(of(&client, &pod.name_any()).await?);
+    }
+    ensure!(!all.is_empty(), "no collector runs in {NAMESPACE}");
+    Ok(all)
+}
+
+async fn of(client: &Client, pod: &str) -> Result<State> {
+    let at = format!("/api/v1/namespaces/{NAMESPACE}/pods/http:{pod}:9600/proxy/api/v1/state");
+    let answer = client
+        .request_text(http::Request::get(at).body(Vec::new())?)
+        .await;
+    let text = answer.map_err(|error| {
+        anyhow!(
+            "the collector {pod} does not answer: {}",
+            why::error(&error)
+        )
+    })?;
+    serde_json::from_str(&text).with_context(|| format!("{pod} did not answer as a collector does"))
 }
 
 /// Whether that is all that is wanted. Pure.
@@ -84,8 +113,14 @@ impl Step for Watching {
     }
 
     async fn ready(&self) -> Look<(), String> {
-        let looked = state(&self.0.place.kubeconfig()).await;
-        ready::patient(looked.map(|state| judge(&state, Timestamp::now())))
+        let looked = states(&self.0.place.kubeconfig()).await;
+        let now = Timestamp::now();
+        let mut all = match &looked {
+            Ok(states) => states.iter().map(|state| judge(state, now)),
+            Err(error) => return Look::NotYet(format!("{error:#}")),
+        };
+        all.find(|one| !matches!(one, Look::Done(())))
+            .unwrap_or(Look::Done(()))
     }
 }
 
