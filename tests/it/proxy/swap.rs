@@ -39,13 +39,15 @@ async fn keep_asking(place: &Place, asked: Arc<AtomicUsize>) -> Result<()> {
         .arg("--resolve")
         .arg(format!("one.test:{}:127.0.0.1", place.tls.number()))
         .args(["--output", "/dev/null"])
-        .args(["--write-out", "%{http_code} %{num_connects}\n"])
+        // Not to its standard output, which it keeps in a buffer while that is a pipe.
+        .args(["--write-out", "%{stderr}%{http_code} %{num_connects}\n"])
         .arg(url)
         .stdin(Stdio::null())
-        .stdout(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()?;
-    let mut lines = BufReader::new(curl.stdout.take().context("no output")?).lines();
+    let mut lines = BufReader::new(curl.stderr.take().context("no output")?).lines();
     while let Some(line) = lines.next_line().await? {
         let first = asked.fetch_add(1, Ordering::Relaxed) == 0;
         let wanted = if first { "200 1" } else { "200 0" };

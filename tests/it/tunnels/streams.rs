@@ -21,7 +21,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_util::sync::CancellationToken;
 
 /// Whatever a fault does to a stream, its client knows after this long at the latest.
-pub(super) const KNOWN: Duration = Duration::from_secs(60);
+pub(super) const KNOWN: Duration = Duration::from_secs(90);
 /// How often a WebSocket speaks.
 const SPEAKS: Duration = Duration::from_millis(50);
 
