@@ -4,6 +4,7 @@
 use anyhow::{Result, ensure};
 use comind_peers::http::send;
 use comind_peers::port::Port;
+use comind_peers::wait::wait_for;
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -32,10 +33,15 @@ pub(super) async fn one_address_outlives_the_ingress(
     drop(serve);
     let why = access.until("web", &"tunnel".into()).await?;
     ensure!(why.contains("through the API server to 2 pods"), "{why}");
-    ensure!(
-        why.contains("ingress: ") && why.contains("refused"),
-        "{why}"
-    );
+    ensure!(why.contains("ingress: "), "{why}");
+    // A look that was under way when it was killed says otherwise; the next one says this.
+    wait_for("the newest reason", LATER, async || {
+        let row = access.row("web").await?;
+        let why = row["why"].as_str().unwrap_or_default();
+        ensure!(why.contains("refused"), "{row}");
+        Ok(())
+    })
+    .await?;
     ensure!(access.by().await?.is_none(), "nothing is between");
     let _back = proxy(ingress, &cluster.admin()).await?;
     access.until("web", &"ingress".into()).await?;
