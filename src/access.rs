@@ -261,7 +261,7 @@ fn tell(before: &Board, now: &Board, out: &Output) {
             Some(_) => !same_way,
             None => old.is_none_or(|old| old.chosen != row.chosen),
         };
-        if !news {
+        if !news || row.chosen.is_early() {
             continue;
         }
         let name = match &row.context {

@@ -31,6 +31,13 @@ impl Way {
 /// What a look at a way has seen.
 pub type Seen = Result<String, String>;
 
+/// A way that nobody has looked at.
+pub const UNSEEN: &str = "not looked at yet";
+/// A service of which the cluster has not told yet.
+pub const SOUGHT: &str = "the service is being looked for";
+/// A tunnel of which nothing is known yet.
+pub const OPENING: &str = "a first tunnel is being opened";
+
 /// So many good looks in a row bring a better way back: one that comes and goes is not followed.
 const RETURNS: u32 = 2;
 
@@ -45,7 +52,7 @@ struct Track {
 impl Default for Track {
     fn default() -> Self {
         Self {
-            last: Err("not looked at yet".to_owned()),
+            last: Err(UNSEEN.to_owned()),
             good: 0,
             usable: false,
         }
@@ -63,6 +70,14 @@ pub struct Chosen {
     pub way: Option<Way>,
     /// Why it, and why not a better one.
     pub why: String,
+}
+
+impl Chosen {
+    /// Whether nothing leads there only because not everything has been looked at.
+    pub fn is_early(&self) -> bool {
+        let open = [UNSEEN, SOUGHT, OPENING];
+        self.way.is_none() && open.iter().any(|text| self.why.contains(text))
+    }
 }
 
 impl Ways {

@@ -16,7 +16,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::board::Row;
-use super::choose::{Seen, Way, Ways};
+use super::choose::{OPENING, SOUGHT, Seen, UNSEEN, Way, Ways};
 use super::look;
 use super::profile::Profile;
 use super::told;
@@ -163,7 +163,7 @@ impl Scout {
             lines: site.profiles.iter().map(made).collect(),
             site: site.clone(),
             alone: wish.sites.len() == 1,
-            network: Err("not looked at yet".to_owned()),
+            network: Err(UNSEEN.to_owned()),
             gate,
             known,
             handshake,
@@ -337,9 +337,7 @@ fn tunnel(
     trial: Option<&Result<(), String>>,
 ) -> Seen {
     let Some(found) = found else {
-        return Err(trouble
-            .unwrap_or("the service is being looked for")
-            .to_owned());
+        return Err(trouble.unwrap_or(SOUGHT).to_owned());
     };
     let pods: Vec<&str> = found
         .places
@@ -355,7 +353,7 @@ fn tunnel(
             Err("what the service has are no pods, and a tunnel leads to pods only".to_owned())
         }
         (_, Some(Err(text))) => Err(text.clone()),
-        (_, None) => Err("a first tunnel is being opened".to_owned()),
+        (_, None) => Err(OPENING.to_owned()),
         ([only], Some(Ok(()))) => Ok(format!("through the API server to pod {only}")),
         (several, Some(Ok(()))) => Ok(format!("through the API server to {} pods", several.len())),
     }
