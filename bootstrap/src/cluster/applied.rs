@@ -61,16 +61,16 @@ impl Step for Applied {
     }
 
     async fn ready(&self) -> Look<(), String> {
-        match ready::all(&self.kubeconfig, &self.works).await {
-            Look::Done(()) => ready::patient(self.served().await),
-            other => other,
-        }
+        ready::patient(self.look().await)
     }
 }
 
 impl Applied {
-    async fn served(&self) -> Result<Look<(), String>> {
+    async fn look(&self) -> Result<Look<(), String>> {
         let client = objects::client(&self.kubeconfig).await?;
-        served::all(&client, &self.wanted).await
+        match ready::each(&client, &self.works).await? {
+            Look::Done(()) => served::all(&client, &self.wanted).await,
+            other => Ok(other),
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use comind_model::login::{Demand, Hidden, Means, Subject, Tell, User};
+use comind_model::login::{Demand, Hidden, Means, Subject, Tell, User, Why};
 use http::header::{
     ACCEPT, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, LOCATION, SET_COOKIE, UPGRADE,
     WWW_AUTHENTICATE,
@@ -14,6 +14,7 @@ use http::{Method, StatusCode};
 use super::gate::{Gate, PATIENCE, Ready};
 use super::{cookie, credentials, kubernetes, local, password, told};
 use crate::session::held::Held;
+use crate::session::rules::Terms;
 use crate::session::table::{Key, Place, Session, Who};
 
 /// The certificate that a client has shown, and proved to have the key of.
@@ -195,7 +196,9 @@ async fn enter(
         Means::Basic(users) => basic(gate, login, users, asked).await?,
         Means::Bearer(_) => bearer(gate, login, asked)?,
         Means::Certificate(subjects) => certificate(gate, login, subjects, asked)?,
-        Means::Oidc(_) => by_cookie(gate, login, asked)?,
+        Means::Oidc(_) => {
+            by_cookie(gate, login, asked)?.ok_or_else(|| login_first(login, asked, None))?
+        }
         Means::Kubernetes(_) => {
             let found = kubernetes::session(gate, login, asked).await?;
             fits(gate, login, demand, &found.0, asked)?;
@@ -241,11 +244,7 @@ fn fits(
 }
 
 /// The session that this key has, or a new one.
-fn begin(gate: &Gate, login: &Ready, key: Key, who: Who, asked: &Asked<'_>) -> Admitted {
-    begin_keeping(gate, login, key, who, asked, None)
-}
-
-fn begin_keeping(
+pub(super) fn begin(
     gate: &Gate,
     login: &Ready,
     key: Key,
@@ -255,19 +254,37 @@ fn begin_keeping(
 ) -> Admitted {
     let sessions = &gate.common.sessions;
     sessions
-        .begin_keeping(key, who, asked.place(login), login.terms(), kept)
+        .begin(key, who, asked.place(login), login.terms(), kept)
         .map_err(|_| full())
+}
+
+/// A browser's session: its cookie stands for it from now on, and what the browser had until now counts
+/// no more, so that nobody knows the new one beforehand. The answer leads to `to`, a path of this host.
+pub(super) fn begin_by_cookie(
+    gate: &Gate,
+    asked: &Asked<'_>,
+    who: Who,
+    (place, terms): (Place, Terms),
+    kept: Option<Hidden>,
+    to: &str,
+) -> Result<Turned, Turned> {
+    let sessions = &gate.common.sessions;
+    if let Some(before) = session_of(gate, asked) {
+        sessions.end(&before, Why::Renewed, None);
+    }
+    let secret = gate.common.secret().ok_or_else(no_randomness)?;
+    let key = cookie_key(gate, asked.host, &secret);
+    let begun = sessions.begin(key, who, place, terms, kept);
+    begun.map_err(|_| full())?;
+    let name = cookie::session(asked.secure);
+    let cookie = cookie::set(&name, &secret, asked.secure, terms.ttl);
+    Ok(Turned::elsewhere(to, [cookie]))
 }
 
 /// There is no room.
 pub(super) fn full() -> Turned {
     let text = "too many sessions are open; ask again later";
     Turned::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_sessions", text)
-}
-
-/// What a session is to have of what was shown.
-fn kept(login: &Ready, shown: &Hidden) -> Option<Hidden> {
-    login.told.keep_token.then(|| shown.clone())
 }
 
 /// There is no randomness.
@@ -325,7 +342,8 @@ async fn basic(gate: &Gate, login: &Ready, users: &[User], asked: &Asked<'_>) ->
     if !fits || known.is_none() {
         return Err(wrong(gate, login, asked, BASIC));
     }
-    begin(gate, login, key, who(&user.name, &user.roles), asked)
+    let who = who(&user.name, &user.roles);
+    begin(gate, login, key, who, asked, None)
 }
 
 async fn check(gate: &Gate, user: &User, password: Vec<u8>) -> Result<bool, Turned> {
@@ -367,15 +385,9 @@ fn bearer(gate: &Gate, login: &Ready, asked: &Asked<'_>) -> Admitted {
     };
     match found {
         Some(token) => {
-            let kept = kept(login, &token.token);
-            begin_keeping(
-                gate,
-                login,
-                key,
-                who(&token.name, &token.roles),
-                asked,
-                kept,
-            )
+            let kept = login.told.keep_token.then(|| token.token.clone());
+            let who = who(&token.name, &token.roles);
+            begin(gate, login, key, who, asked, kept)
         }
         None => Err(wrong(gate, login, asked, BEARER)),
     }
@@ -411,7 +423,7 @@ fn certificate(gate: &Gate, login: &Ready, subjects: &[Subject], asked: &Asked<'
     };
     let mut who = who(&shown.name, &subject.roles);
     who.email.clone_from(&shown.email);
-    begin(gate, login, key, who, asked)
+    begin(gate, login, key, who, asked, None)
 }
 
 fn who(name: &Arc<str>, roles: &[Arc<str>]) -> Who {
@@ -426,7 +438,7 @@ fn who(name: &Arc<str>, roles: &[Arc<str>]) -> Who {
 
 /// The key of a session by its cookie: of one host, so that a cookie that is carried elsewhere
 /// counts for nothing there.
-pub(super) fn cookie_key(gate: &Gate, host: &str, token: &str) -> Key {
+fn cookie_key(gate: &Gate, host: &str, token: &str) -> Key {
     let host = host.to_ascii_lowercase();
     let parts = [&b"cookie"[..], host.as_bytes(), token.as_bytes()];
     gate.common.key_of(&parts)
@@ -440,21 +452,22 @@ pub(super) fn session_of(gate: &Gate, asked: &Asked<'_>) -> Option<Arc<Session>>
         .find(&cookie_key(gate, asked.host, token))
 }
 
-/// A page of another host has a browser ask for a connection.
-pub(super) fn other_host() -> Turned {
-    let text = "a page of another host asks for a connection in your name";
-    Turned::new(StatusCode::FORBIDDEN, "other_origin", text)
-}
-
-fn by_cookie(gate: &Gate, login: &Arc<Ready>, asked: &Asked<'_>) -> Admitted {
+/// The session of this login that a cookie stands for, if there is one.
+///
+/// # Errors
+/// When a page of another host has a browser ask for a connection.
+pub(super) fn by_cookie(
+    gate: &Gate,
+    login: &Ready,
+    asked: &Asked<'_>,
+) -> Result<Option<Arc<Session>>, Turned> {
     let upgrades = asked.headers.contains_key(UPGRADE);
     if upgrades && !local::is_same_host(asked.headers, asked.host) {
-        return Err(other_host());
+        let text = "a page of another host asks for a connection in your name";
+        return Err(Turned::new(StatusCode::FORBIDDEN, "other_origin", text));
     }
-    match session_of(gate, asked) {
-        Some(session) if session.place.stamp == login.stamp => Ok(session),
-        _ => Err(login_first(login, asked, None)),
-    }
+    let session = session_of(gate, asked);
+    Ok(session.filter(|session| session.place.stamp == login.stamp))
 }
 
 /// Nobody is logged in: a browser is sent to where that begins, others are told, with `how` where

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use comind_model::login::{Demand, Hidden, Kubernetes, Why};
-use http::header::UPGRADE;
 use http::{StatusCode, header};
 
 use self::answers::Known;
@@ -19,7 +18,7 @@ use self::api::Person;
 use self::reviewer::{Answer, Reviewer};
 use super::door::{self, Asked, Turned};
 use super::gate::{Gate, Ready};
-use super::{cookie, credentials, local, told};
+use super::{credentials, local, told};
 use crate::session::held::Held;
 use crate::session::table::{Key, Session, Who};
 
@@ -107,18 +106,13 @@ async fn by_header(
         }
         sessions.end(&session, Why::Changed, None);
     }
-    let begun = sessions.begin_keeping(key, who, asked.place(login), login.terms(), Some(token));
-    Ok((begun.map_err(|_| door::full())?, person))
+    let begun = door::begin(gate, login, key, who, asked, Some(token))?;
+    Ok((begun, person))
 }
 
 async fn by_cookie(gate: &Gate, login: &Arc<Ready>, asked: &Asked<'_>) -> Result<Found, Turned> {
     let reviewer = reviewer(login)?;
-    let upgrades = asked.headers.contains_key(UPGRADE);
-    if upgrades && !local::is_same_host(asked.headers, asked.host) {
-        return Err(door::other_host());
-    }
-    let session = door::session_of(gate, asked);
-    let session = session.filter(|session| session.place.stamp == login.stamp);
+    let session = door::by_cookie(gate, login, asked)?;
     let Some((session, token)) = session.and_then(|one| Some((one.clone(), one.kept.clone()?)))
     else {
         return Err(door::login_first(login, asked, Some(door::BEARER)));
@@ -226,21 +220,8 @@ pub(super) async fn pasted(
         Answer::Away(why) => return Err(away(&why)),
     };
     let who = known(&person, reviewer.told())?;
-    // What the browser had until now counts no more, so that nobody knows the new one beforehand.
-    if let Some(before) = door::session_of(gate, asked) {
-        gate.common.sessions.end(&before, Why::Renewed, None);
-    }
-    let secret = gate.common.secret().ok_or_else(door::no_randomness)?;
-    let key = door::cookie_key(gate, asked.host, &secret);
-    let (place, terms) = (asked.place(login), login.terms());
-    let begun = gate
-        .common
-        .sessions
-        .begin_keeping(key, who, place, terms, Some(token));
-    begun.map_err(|_| door::full())?;
-    let name = cookie::session(asked.secure);
-    let cookie = cookie::set(&name, &secret, asked.secure, login.told.ttl);
-    Ok(Turned::elsewhere(wanted, [cookie]))
+    let how = (asked.place(login), login.terms());
+    door::begin_by_cookie(gate, asked, who, how, Some(token), wanted)
 }
 
 /// Whether a form of ours can be in a request with these headers.

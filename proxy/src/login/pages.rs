@@ -87,8 +87,7 @@ async fn begin(gate: &Gate, query: &str, asked: &Asked<'_>) -> Turned {
         return no_pages();
     };
     if !gate.common.may_try(asked.client) {
-        let text = "this address has tried too often; ask again in a moment";
-        return Turned::new(StatusCode::TOO_MANY_REQUESTS, "too_many_attempts", text);
+        return door::too_often();
     }
     let secret = || gate.common.secret();
     let (Some(state), Some(nonce), Some(verifier), Some(own)) =
@@ -207,12 +206,6 @@ async fn returned(
         gate.common.sessions.refuse(&place, None, "bad_token");
         refused("bad_token", error)
     })?;
-    // What the browser had until now counts no more, so that nobody knows the new one beforehand.
-    if let Some(before) = door::session_of(gate, asked) {
-        gate.common.sessions.end(&before, Why::Renewed, None);
-    }
-    let token = gate.common.secret().ok_or_else(door::no_randomness)?;
-    let key = door::cookie_key(gate, asked.host, &token);
     let place = Place {
         route: one.route.clone(),
         ..asked.place(&login)
@@ -223,12 +216,7 @@ async fn returned(
     if kept.is_some() {
         terms.ttl = terms.ttl.min(proved.lasts);
     }
-    let sessions = &gate.common.sessions;
-    let begun = sessions.begin_keeping(key, proved.who, place, terms, kept);
-    begun.map_err(|_| door::full())?;
-    let name = cookie::session(asked.secure);
-    let cookie = cookie::set(&name, &token, asked.secure, terms.ttl);
-    Ok(Turned::elsewhere(&one.wanted, [cookie]))
+    door::begin_by_cookie(gate, asked, proved.who, (place, terms), kept, &one.wanted)
 }
 
 fn logout(gate: &Gate, asked: &Asked<'_>) -> Turned {

@@ -288,25 +288,11 @@ impl Sessions {
         }
     }
 
-    /// One begins, or the one that this key has goes on.
+    /// One begins, or the one that this key has goes on. It keeps of what was shown as much as it is given.
     ///
     /// # Errors
     /// When there are too many.
     pub fn begin(
-        &self,
-        key: Key,
-        who: Who,
-        place: Place,
-        terms: Terms,
-    ) -> Result<Arc<Session>, Full> {
-        self.begin_keeping(key, who, place, terms, None)
-    }
-
-    /// The same; the session keeps what was shown.
-    ///
-    /// # Errors
-    /// When there are too many.
-    pub fn begin_keeping(
         &self,
         key: Key,
         who: Who,
@@ -488,17 +474,25 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (audit, thread) = Audit::start(dir.path()).unwrap();
         let sessions = Sessions::new(audit, Clock::default(), 3);
-        let ada = sessions.begin(key(1), who("ada"), place(), LONG).unwrap();
-        let again = sessions.begin(key(1), who("eve"), place(), LONG).unwrap();
+        let ada = sessions
+            .begin(key(1), who("ada"), place(), LONG, None)
+            .unwrap();
+        let again = sessions
+            .begin(key(1), who("eve"), place(), LONG, None)
+            .unwrap();
         assert_eq!(again.id, ada.id);
         let soon = Terms {
             ttl: Duration::ZERO,
             ..LONG
         };
-        let over = sessions.begin(key(2), who("bob"), place(), soon).unwrap();
-        sessions.begin(key(3), who("bob"), place(), LONG).unwrap();
+        let over = sessions
+            .begin(key(2), who("bob"), place(), soon, None)
+            .unwrap();
+        sessions
+            .begin(key(3), who("bob"), place(), LONG, None)
+            .unwrap();
         assert_eq!(
-            sessions.begin(key(4), who("cy"), place(), LONG).err(),
+            sessions.begin(key(4), who("cy"), place(), LONG, None).err(),
             Some(Full)
         );
         assert_eq!(sessions.open(), 3);
