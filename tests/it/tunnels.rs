@@ -12,7 +12,7 @@ mod streams;
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
 use comind_peers::http::send;
 use comind_peers::port::Port;
@@ -20,7 +20,6 @@ use comind_peers::wait::wait_for;
 use futures_util::{SinkExt as _, StreamExt as _};
 use http::{Request, Response};
 use http_body_util::Full;
-use rustix::process::{Signal, kill_process};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_tungstenite::client_async;
@@ -28,7 +27,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 use self::cluster::Cluster;
 use self::load::Load;
-use crate::ops::{START, pid};
+use crate::ops::START;
 use crate::serve::{LATER, Serve};
 
 /// The program's proxy before the service `web`, by tunnels as this kubeconfig has them.
@@ -167,16 +166,8 @@ async fn a_pod_is_replaced(cluster: &Cluster, port: &Port) -> Result<()> {
 }
 
 async fn the_api_server_goes_and_comes(cluster: &Cluster, port: &Port) -> Result<()> {
-    let before = cluster.row("apiserver").await?;
-    kill_process(pid(&before)?, Signal::KILL)?;
-    wait_for("another API server", START, async || {
-        let row = cluster.row("apiserver").await?;
-        if row["state"] == "running" && row["pid"] != before["pid"] {
-            return Ok(());
-        }
-        bail!("{row}")
-    })
-    .await?;
+    let before = cluster.kill_api_server().await?;
+    cluster.another_api_server(&before).await?;
     wait_for("an answer through the new one", START, async || {
         good(port).await
     })

@@ -9,8 +9,7 @@ use comind_peers::port::Port;
 use fantoccini::Client;
 use http::Request;
 
-use super::open::{Access, cluster, run};
-use crate::serve::Serve;
+use super::open::{Access, behind, cluster, run};
 
 async fn with_an_application() -> Result<(KubeApi, comind_peers::kube::services::Exposed)> {
     let (api, exposed) = cluster(&[]).await?;
@@ -24,27 +23,21 @@ const PAGE: &str = "/swagger-ui";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn its_page_and_its_command_line_work_at_one_port() -> Result<()> {
-    let ((api, mut exposed), browser) = tokio::try_join!(with_an_application(), Chromium::start())?;
-    let plain = ArgoCd::start(&api, false).await?;
-    let service = ("argocd", "argocd-server", "http");
-    api.expose(&mut exposed, service, 10, plain.addr()).await?;
-    let access = Access::of(api.kubeconfig(), &["argocd"])?;
-    access.until_direct("argocd").await?;
-    let client = browser.session(1100, 800).await?;
-    used_by_a_person(&client, &access, &api).await?;
-    client.close().await?;
-    called_by_its_command_line(&access.itself()).await?;
-    access.close()
+    all_of_it_works(false).await
 }
 
 /// As it comes, Argo CD speaks TLS with a certificate that nobody knows, sends plain requests to HTTPS,
 /// and marks its cookie as one for HTTPS.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_where_it_speaks_tls() -> Result<()> {
+    all_of_it_works(true).await
+}
+
+async fn all_of_it_works(secure: bool) -> Result<()> {
     let ((api, mut exposed), browser) = tokio::try_join!(with_an_application(), Chromium::start())?;
-    let secure = ArgoCd::start(&api, true).await?;
+    let argocd = ArgoCd::start(&api, secure).await?;
     let service = ("argocd", "argocd-server", "http");
-    api.expose(&mut exposed, service, 10, secure.addr()).await?;
+    api.expose(&mut exposed, service, 10, argocd.addr()).await?;
     let access = Access::of(api.kubeconfig(), &["argocd"])?;
     access.until_direct("argocd").await?;
     let client = browser.session(1100, 800).await?;
@@ -59,23 +52,12 @@ async fn the_same_where_it_speaks_tls() -> Result<()> {
 async fn the_same_behind_an_ingress() -> Result<()> {
     let (api, _exposed) = with_an_application().await?;
     let secure = ArgoCd::start(&api, true).await?;
+    let routes = ["argocd.localhost", "localhost"].map(|host| {
+        let upstream = format!("https://{}", secure.addr());
+        format!("{{ host: {host}, upstream: \"{upstream}\", upstream_tls: {{ insecure: true }} }}")
+    });
     let ingress = Port::free()?;
-    let config = format!(
-        "api: {{ listen: LISTEN }}\ndata_dir: DATA\ntargets: []\nproxy:\n  listen: {0}\n  routes:\n    \
-         - {{ host: argocd.localhost, upstream: \"https://{1}\", upstream_tls: {{ insecure: true }} }}\n    \
-         - {{ host: localhost, upstream: \"https://{1}\", upstream_tls: {{ insecure: true }} }}\n",
-        ingress.addr(),
-        secure.addr(),
-    );
-    let _serve = Serve::start_with(&config).await?;
-    let at = ingress.addr().to_string();
-    let access = Access::open(
-        &["argocd", "--kubeconfig", "/nowhere", "--ingress", &at],
-        &[],
-    )?;
-    access
-        .until(("argocd", None), &"ingress".into(), "")
-        .await?;
+    let (_serve, access) = behind(&ingress, "argocd", &routes.join(", ")).await?;
     called_by_its_command_line(&access.itself()).await?;
     // The ingress alone, as others reach it.
     called_by_its_command_line(&format!("localhost:{}", ingress.number())).await?;

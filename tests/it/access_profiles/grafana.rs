@@ -32,8 +32,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
-use super::open::{Access, cluster, run, until_said, until_shown};
-use crate::serve::Serve;
+use super::open::{Access, behind, cluster, run, until_said, until_shown};
 
 /// What `root_url` is where nobody has set it.
 const ROOT_URL: &str = "http://localhost:3000/";
@@ -241,21 +240,11 @@ async fn its_login_and_its_live_stream_work_at_its_host() -> Result<()> {
 async fn its_login_and_its_live_stream_work_behind_an_ingress() -> Result<()> {
     let (grafana, browser) = tokio::try_join!(Grafana::start(), Chromium::start())?;
     let ingress = Port::free()?;
-    let config = format!(
-        "api: {{ listen: LISTEN }}\ndata_dir: DATA\ntargets: []\nproxy:\n  listen: {}\n  \
-         routes: [{{ host: grafana.localhost, upstream: \"http://{}\" }}]\n",
-        ingress.addr(),
-        grafana.addr,
+    let route = format!(
+        "{{ host: grafana.localhost, upstream: \"http://{}\" }}",
+        grafana.addr
     );
-    let _serve = Serve::start_with(&config).await?;
-    let at = ingress.addr().to_string();
-    let access = Access::open(
-        &["grafana", "--kubeconfig", "/nowhere", "--ingress", &at],
-        &[],
-    )?;
-    access
-        .until(("grafana", None), &"ingress".into(), "")
-        .await?;
+    let (_serve, access) = behind(&ingress, "grafana", &route).await?;
     let client = browser.session(1100, 800).await?;
     used_by_a_person(&client, &access).await?;
     client.close().await?;

@@ -12,8 +12,7 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::client_async;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 
-use super::open::{Access, cluster, run, until_said, until_shown};
-use crate::serve::Serve;
+use super::open::{Access, behind, cluster, run, until_said, until_shown};
 
 const USER: &str = "keeper";
 const SECRET: &str = "correct-horse";
@@ -99,19 +98,11 @@ async fn the_console_works_below_a_path() -> Result<()> {
 async fn the_console_works_behind_an_ingress() -> Result<()> {
     let (minio, browser) = tokio::try_join!(minio(), Chromium::start())?;
     let ingress = Port::free()?;
-    let config = format!(
-        "api: {{ listen: LISTEN }}\ndata_dir: DATA\ntargets: []\nproxy:\n  listen: {}\n  \
-         routes: [{{ host: minio.localhost, upstream: \"http://{}\" }}]\n",
-        ingress.addr(),
-        minio.console(),
+    let route = format!(
+        "{{ host: minio.localhost, upstream: \"http://{}\" }}",
+        minio.console()
     );
-    let _serve = Serve::start_with(&config).await?;
-    let at = ingress.addr().to_string();
-    let access = Access::open(
-        &["minio", "--kubeconfig", "/nowhere", "--ingress", &at],
-        &[],
-    )?;
-    access.until(("minio", None), &"ingress".into(), "").await?;
+    let (_serve, access) = behind(&ingress, "minio", &route).await?;
     let client = browser.session(1100, 800).await?;
     used_by_a_person(&client, &access).await?;
     client.close().await?;

@@ -17,7 +17,7 @@ use http_body_util::Full;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::serve::{LATER, PROGRAM, SOON};
+use crate::serve::{LATER, PROGRAM, SOON, Serve};
 
 /// How long a condition may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -154,6 +154,20 @@ impl Access {
         }
         Ok(())
     }
+}
+
+/// Before a proxy of ours with these routes, which is the ingress and the only way to this service.
+pub(super) async fn behind(ingress: &Port, service: &str, routes: &str) -> Result<(Serve, Access)> {
+    let config = format!(
+        "api: {{ listen: LISTEN }}\ndata_dir: DATA\ntargets: []\nproxy:\n  listen: {}\n  routes: [{routes}]\n",
+        ingress.addr(),
+    );
+    let serve = Serve::start_with(&config).await?;
+    let at = ingress.addr().to_string();
+    let args = [service, "--kubeconfig", "/nowhere", "--ingress", &at];
+    let access = Access::open(&args, &[])?;
+    access.until((service, None), &"ingress".into(), "").await?;
+    Ok((serve, access))
 }
 
 /// A cluster whose Services can be reached, with these namespaces.

@@ -8,17 +8,15 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use comind_peers::port::Port;
 use comind_peers::wait::wait_for;
-use rustix::process::{Signal, kill_process};
 
 use super::access::Access;
 use super::cluster::Cluster;
 use super::cut::{Cut, How};
 use super::streams::{At, Crowd, Download, Stream};
 use crate::clock::Clock;
-use crate::ops::{START, pid};
 use crate::serve::{LATER, SOON};
 
 /// Clients that ask small things.
@@ -204,17 +202,9 @@ async fn a_long_silence_awake_and_asleep(
 /// All tunnels lead through it, so all streams break, at once; requests wait for the next one.
 async fn the_api_server_is_killed(access: &Access, cluster: &Cluster) -> Result<()> {
     let mut under_way = UnderWay::begin(access, cluster).await?;
-    let before = cluster.row("apiserver").await?;
-    kill_process(pid(&before)?, Signal::KILL)?;
+    let before = cluster.kill_api_server().await?;
     under_way.all_break().await?;
-    wait_for("another API server", START, async || {
-        let row = cluster.row("apiserver").await?;
-        if row["state"] == "running" && row["pid"] != before["pid"] {
-            return Ok(());
-        }
-        bail!("{row}")
-    })
-    .await?;
+    cluster.another_api_server(&before).await?;
     for (pod, broke) in under_way.end().await? {
         ensure!(broke > 0, "the download from {pod} did not break off");
     }

@@ -2,10 +2,13 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use comind_peers::node;
+use comind_peers::wait::wait_for;
+use rustix::process::{Signal, kill_process};
 use serde_json::Value;
 
+use crate::ops::{START, pid};
 use crate::platform_of::PlatformOf;
 
 pub(super) struct Cluster(PlatformOf);
@@ -66,6 +69,24 @@ impl Cluster {
         Ok(row
             .with_context(|| format!("no {component} in {status}"))?
             .clone())
+    }
+
+    /// Kills the API server; it is another process after that, once `another_api_server` returns.
+    pub(super) async fn kill_api_server(&self) -> Result<Value> {
+        let before = self.row("apiserver").await?;
+        kill_process(pid(&before)?, Signal::KILL)?;
+        Ok(before)
+    }
+
+    pub(super) async fn another_api_server(&self, before: &Value) -> Result<()> {
+        wait_for("another API server", START, async || {
+            let row = self.row("apiserver").await?;
+            if row["state"] == "running" && row["pid"] != before["pid"] {
+                return Ok(());
+            }
+            bail!("{row}")
+        })
+        .await
     }
 
     async fn image(&self) -> Result<String> {
