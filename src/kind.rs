@@ -53,11 +53,11 @@ pub(crate) struct KindArgs {
         global = true
     )]
     node_address: Option<IpAddr>,
-    /// Where its nodes pull our images from, under their names; instead of bringing them in
+    /// Where images are pushed to and its nodes pull them from, by digest; instead of bringing them in
     #[arg(
         long,
         env = "COMIND_IMAGE_REGISTRY",
-        value_name = "PREFIX",
+        value_name = "[http://]HOST/PATH",
         global = true
     )]
     image_registry: Option<String>,
@@ -94,7 +94,8 @@ impl KindArgs {
             asked: Asked {
                 context: self.context,
                 node: self.node_address,
-                registry: self.image_registry,
+                // Not by the parser of arguments, whose errors repeat what they were given.
+                registry: self.image_registry.map(|given| given.parse()).transpose()?,
                 agents: self.agents,
                 image: self.k3s_image,
             },

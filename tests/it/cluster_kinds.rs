@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
+use comind_peers::registry::Registry;
 use comind_peers::wait::wait_for;
 use serde_json::Value;
 use tokio::process::Command;
@@ -79,7 +80,9 @@ async fn a_cluster_that_is_there_is_used_and_left_as_it_was() -> Result<()> {
     );
 
     its_images_are_brought_by_hand(&host, &guest).await?;
+    let (guest, registry) = by_a_registry(&host, guest).await?;
     the_whole_platform_comes_up(&host, &guest).await?;
+    what_runs_was_pulled(&host, &registry).await?;
     nothing_of_ours_is_left(&host, &guest).await
 }
 
@@ -164,6 +167,44 @@ async fn its_images_are_brought_by_hand(host: &PlatformOf, guest: &Guest) -> Res
         Ok(())
     })
     .await
+}
+
+/// From here on they come from a registry, which its nodes speak to as their owner has told them.
+async fn by_a_registry(host: &PlatformOf, mut guest: Guest) -> Result<(Guest, Registry)> {
+    // This machine's end of the link to the node, which is nobody else's.
+    let registry = Registry::builder().address([10, 231, 1, 1].into());
+    let registry = registry.start().await?;
+    let url = format!("http://{}", registry.host());
+    let folder = host.data().join("config/registries");
+    let folder = folder.join(registry.host().to_string());
+    std::fs::create_dir_all(&folder)?;
+    let told =
+        format!("server = {url:?}\n[host.{url:?}]\ncapabilities = [\"pull\", \"resolve\"]\n");
+    std::fs::write(folder.join("hosts.toml"), told)?;
+    let named = format!("{url}/team");
+    guest.ops.set("COMIND_IMAGE_REGISTRY", &named);
+    Ok((guest, registry))
+}
+
+/// Every container of ours that runs in a namespace of ours is of an image that was pulled by its digest.
+async fn what_runs_was_pulled(host: &PlatformOf, registry: &Registry) -> Result<()> {
+    let format = "jsonpath={range .items[*].spec.containers[*]}{.image}{\"\\n\"}{end}";
+    let mut seen = 0;
+    for namespace in ["argocd", "monitoring", "platform-dev", "ingress"] {
+        let images = host
+            .ask(&["-n", namespace, "get", "pods", "-o", format])
+            .await?;
+        for image in images.lines() {
+            let from = format!("{}/team/", registry.host());
+            ensure!(
+                image.starts_with(&from) && image.contains("@sha256:"),
+                "{namespace}: {image}"
+            );
+            seen += 1;
+        }
+    }
+    ensure!(seen >= 10, "{seen} containers");
+    Ok(())
 }
 
 async fn the_whole_platform_comes_up(host: &PlatformOf, guest: &Guest) -> Result<()> {

@@ -45,6 +45,7 @@ mod postgresql;
 mod proxy;
 mod receiver;
 mod redis;
+mod registry;
 mod reload;
 mod seal;
 mod secrets;

@@ -1,5 +1,5 @@
 //! The step that brings images that are made here to nodes that are not processes of ours: by k3d, by
-//! whoever has the nodes, or not at all because they are pulled.
+//! whoever has the nodes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::wait::Look;
 pub enum How {
     /// k3d carries them in.
     K3d,
-    /// Whoever has the nodes carries them in, or pushes them to a registry.
+    /// Whoever has the nodes carries them in.
     ByHand,
 }
 
@@ -38,7 +38,7 @@ pub struct Brought {
 /// What somebody has to do who has the nodes. Pure.
 fn by_hand(missing: &[String], archive: &std::path::Path) -> String {
     format!(
-        "the nodes lack images: {}. They are all in {}: bring them onto each node (ctr -n k8s.io images import FILE) and run this again, or push them to a registry that the nodes pull from and name it with --image-registry",
+        "the nodes lack images: {}. They are all in {}: bring them onto each node (ctr -n k8s.io images import FILE) and run this again, or name a registry that they pull from (--image-registry), to which they are then pushed",
         missing.join(", "),
         archive.display()
     )
@@ -46,10 +46,6 @@ fn by_hand(missing: &[String], archive: &std::path::Path) -> String {
 
 impl Brought {
     async fn missing(&self) -> Result<Vec<String>> {
-        if self.known.ways.registry.is_some() {
-            // Whether they can be pulled, their pods will say: who may ask the registry is theirs to know.
-            return Ok(Vec::new());
-        }
         let client = objects::client(&self.known.place.kubeconfig()).await?;
         let all = nodes::list(&client).await.map_err(|why| anyhow!(why))?;
         let wanted: Vec<String> = self.recipes.iter().map(|(name, _)| name.clone()).collect();
@@ -111,6 +107,6 @@ mod tests {
     #[test]
     fn what_is_to_be_done_by_hand_is_said() {
         let said = by_hand(&["comind.local/git:1".to_owned()], "/a/first.tar".as_ref());
-        insta::assert_snapshot!(said, @"the nodes lack images: comind.local/git:1. They are all in /a/first.tar: bring them onto each node (ctr -n k8s.io images import FILE) and run this again, or push them to a registry that the nodes pull from and name it with --image-registry");
+        insta::assert_snapshot!(said, @"the nodes lack images: comind.local/git:1. They are all in /a/first.tar: bring them onto each node (ctr -n k8s.io images import FILE) and run this again, or name a registry that they pull from (--image-registry), to which they are then pushed");
     }
 }

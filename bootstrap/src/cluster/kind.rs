@@ -114,7 +114,7 @@ pub trait Cluster: Send + Sync {
     /// Which of its steps makes one of the [`PARTS`] that another step needs.
     fn step_of(&self, need: Id) -> Id;
 
-    /// The step that brings these images to where its pods find them.
+    /// The step that brings these images onto its nodes, where they are not pulled.
     fn images(&self, id: Id, recipes: Vec<(String, Recipe)>) -> Box<dyn Planned>;
 
     /// Whether there is anything of it here.

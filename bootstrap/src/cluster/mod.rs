@@ -13,6 +13,7 @@ pub mod kubeconfig;
 pub mod nodes;
 pub mod objects;
 pub mod ready;
+pub mod registry;
 pub mod served;
 pub mod session;
 pub mod ways;

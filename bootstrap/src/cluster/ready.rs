@@ -184,7 +184,7 @@ async fn told(
         .ok()
         .and_then(|events| why::newest_warning(&events.items))
     {
-        Some(warning) => format!("{reason} ({warning})"),
-        None => reason.to_owned(),
+        Some(warning) if !reason.contains(&warning) => format!("{reason} ({warning})"),
+        _ => reason.to_owned(),
     }
 }

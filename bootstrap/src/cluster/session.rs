@@ -18,6 +18,7 @@ use crate::cluster::k3d::cluster::{K3dCluster, can_make};
 use crate::cluster::k3d::config::{IMAGE, Wanted};
 use crate::cluster::kind::{Cluster, Kind};
 use crate::cluster::known::Known;
+use crate::cluster::registry::address::Address;
 use crate::cluster::ways::{NodePorts, Ways};
 use crate::cluster::{kubeconfig, nodes, objects};
 use crate::programs::Programs;
@@ -55,8 +56,8 @@ pub struct Asked {
     pub context: Option<String>,
     /// Where the ports of its nodes are reached.
     pub node: Option<IpAddr>,
-    /// Where images are pulled from.
-    pub registry: Option<String>,
+    /// Where images are pushed to and pulled from.
+    pub registry: Option<Address>,
     /// k3d: how many nodes there are besides the server.
     pub agents: Option<u32>,
     /// k3d: the nodes' image.
@@ -292,6 +293,7 @@ impl Request {
                         image: self.asked.image.clone().unwrap_or_else(|| IMAGE.to_owned()),
                         agents: self.asked.agents.unwrap_or(0),
                         ports: self.ports.clone(),
+                        plain: self.asked.registry.clone().filter(Address::plain),
                     },
                 })
             }

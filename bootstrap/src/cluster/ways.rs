@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::cluster::env::Env;
 use crate::cluster::kind::Kind;
+use crate::cluster::registry::address::Address;
 
 /// The ways of one cluster.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -15,8 +16,8 @@ pub struct Ways {
     pub context: String,
     /// Where this machine reaches the ports of its nodes.
     pub ports: NodePorts,
-    /// Images are pulled from below here, instead of being brought in.
-    pub registry: Option<String>,
+    /// Images are pushed to here and pulled from here, instead of being brought in.
+    pub registry: Option<Address>,
 }
 
 /// Where the ports of nodes are, seen from this machine.
@@ -53,16 +54,6 @@ impl Ways {
     /// Whether its pods can be given a way to this machine's services.
     pub fn reach_this_machine(&self) -> bool {
         self.kind != Kind::Existing
-    }
-
-    /// What an image that is made here is called there.
-    pub fn image(&self, name: &str) -> String {
-        match (&self.registry, name.split_once('/')) {
-            (Some(registry), Some((_, rest))) => {
-                format!("{}/{rest}", registry.trim_end_matches('/'))
-            }
-            _ => name.to_owned(),
-        }
     }
 
     /// Whether images are pulled; where they are brought in, pulling would ask a registry that is none.
@@ -103,17 +94,12 @@ mod tests {
     }
 
     #[test]
-    fn images_are_brought_in_or_pulled_under_another_name() {
+    fn images_are_brought_in_or_pulled() {
         let mut ways = Ways::host(Env::Dev);
-        assert_eq!(ways.image("comind.local/git:1"), "comind.local/git:1");
         let manifest = "imagePullPolicy: Never, storageClassName: local-path, resources";
         assert_eq!(ways.adapted(manifest), manifest);
-        ways.registry = Some("registry.example.org/team/".to_owned());
+        ways.registry = "registry.example.org/team".parse().ok();
         ways.kind = Kind::Existing;
-        assert_eq!(
-            ways.image("comind.local/git:1"),
-            "registry.example.org/team/git:1"
-        );
         assert_eq!(
             ways.adapted(manifest),
             "imagePullPolicy: IfNotPresent, resources"

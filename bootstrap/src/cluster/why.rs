@@ -39,6 +39,9 @@ fn container(status: &ContainerStatus) -> Option<String> {
     let name = &status.name;
     if let Some(waiting) = &state.waiting {
         let reason = waiting.reason.as_deref().unwrap_or("waiting");
+        if let ("ErrImagePull" | "ImagePullBackOff", Some(words)) = (reason, &waiting.message) {
+            return Some(format!("container {name}: {}", pull(&status.image, words)));
+        }
         return Some(match (&waiting.message, last_end(status)) {
             (Some(words), _) => format!("container {name}: {reason}: {words}"),
             (None, Some(end)) => format!("container {name}: {reason}, {end}"),
@@ -54,6 +57,13 @@ fn container(status: &ContainerStatus) -> Option<String> {
     }
     (state.running.is_some() && !status.ready)
         .then(|| format!("container {name} runs and is not ready yet"))
+}
+
+/// A pull that failed: a runtime repeats the image's name at each of its layers, and tells the cause last.
+fn pull(image: &str, words: &str) -> String {
+    let cause = words.rsplit_once("\": ").map_or(words, |(_, cause)| cause);
+    let cause = cause.trim_start_matches(image).trim_start_matches(": ");
+    format!("cannot pull {image}: {cause}")
 }
 
 fn last_end(status: &ContainerStatus) -> Option<String> {
@@ -103,15 +113,21 @@ pub fn error(error: &kube::Error) -> String {
 
 /// What the newest warning says.
 pub fn newest_warning(events: &[Event]) -> Option<String> {
+    // The kubelet warns of a container's state once more, in a word.
+    let repeats = |event: &Event| {
+        let words = event.message.as_deref().unwrap_or_default();
+        event.reason.as_deref() == Some("Failed") && words.starts_with("Error: ")
+    };
     let warnings = events
         .iter()
-        .filter(|event| event.type_.as_deref() == Some("Warning"));
+        .filter(|event| event.type_.as_deref() == Some("Warning") && !repeats(event));
     let newest = warnings.max_by_key(|event| event.last_timestamp.as_ref().map(|time| time.0))?;
-    Some(format!(
-        "{}: {}",
-        newest.reason.as_deref().unwrap_or("warning"),
-        newest.message.as_deref()?
-    ))
+    let (reason, words) = (newest.reason.as_deref(), newest.message.as_deref()?);
+    let image = words.strip_prefix("Failed to pull image \"");
+    if let Some((image, _)) = image.and_then(|rest| rest.split_once('"')) {
+        return Some(pull(image, words));
+    }
+    Some(format!("{}: {words}", reason.unwrap_or("warning")))
 }
 
 /// Whether waiting makes no sense: what a pod wants is nowhere.
@@ -156,6 +172,59 @@ mod tests {
         assert_eq!(
             why(unscheduled).as_deref(),
             Some("pod a is Pending: 0/1 nodes are available")
+        );
+    }
+
+    #[test]
+    fn a_failed_pull_says_its_cause_once() {
+        let words = |cause: &str| {
+            format!(
+                "Back-off pulling image \"h:1/t/git:1\": ErrImagePull: failed to pull and unpack image \"h:1/t/git:1\": \
+                 failed to resolve reference \"h:1/t/git:1\": {cause}"
+            )
+        };
+        let no_tls = words(
+            "failed to do request: Head \"https://h:1/v2/\": http: server gave HTTP response to HTTPS client",
+        );
+        let waiting = |words: &str| {
+            json!({ "metadata": { "name": "a" }, "status": { "phase": "Pending", "containerStatuses": [
+                { "name": "c", "image": "h:1/t/git:1", "imageID": "", "ready": false, "restartCount": 0,
+                  "state": { "waiting": { "reason": "ImagePullBackOff", "message": words } } } ] } })
+        };
+        for (given, said) in [
+            (
+                no_tls.as_str(),
+                "http: server gave HTTP response to HTTPS client",
+            ),
+            (&words("h:1/t/git:1: not found"), "not found"),
+            ("slow", "slow"),
+        ] {
+            assert_eq!(
+                why(waiting(given)),
+                Some(format!(
+                    "pod a: container c: cannot pull h:1/t/git:1: {said}"
+                ))
+            );
+        }
+        let event = |reason: &str, message: &str| -> Event {
+            let event = json!({ "metadata": {}, "involvedObject": {}, "type": "Warning", "reason": reason, "message": message });
+            serde_json::from_value(event).expect("an event")
+        };
+        let failed = format!(
+            "Failed to pull image \"h:1/t/git:1\": {}",
+            words("h:1/t/git:1: not found")
+        );
+        assert_eq!(
+            newest_warning(&[event("Failed", &failed)]).as_deref(),
+            Some("cannot pull h:1/t/git:1: not found")
+        );
+        assert_eq!(
+            newest_warning(&[event("Failed", "Error: ErrImagePull")]),
+            None
+        );
+        assert_eq!(
+            newest_warning(&[event("FailedMount", "no such volume")]).as_deref(),
+            Some("FailedMount: no such volume")
         );
     }
 }

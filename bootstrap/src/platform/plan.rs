@@ -1,5 +1,6 @@
 //! The whole platform as one plan: services, cluster, and what every namespace has.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,9 +8,12 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::cluster::applied::Applied;
-use crate::cluster::host::image::Base;
+use crate::cluster::host::image::{Base, Recipe};
 use crate::cluster::host::steps::{BUILT, Known};
 use crate::cluster::kind::Cluster;
+use crate::cluster::registry::address::Address;
+use crate::cluster::registry::packed::Packed;
+use crate::cluster::registry::step::Pushed;
 use crate::plan::step::Planned;
 use crate::platform::gitops::GitOps;
 use crate::platform::sealed_secrets::SealedSecrets;
@@ -49,10 +53,24 @@ pub fn steps(
     }));
     let base = Base::read(known.programs.file("rootfs/image-base.tar", BUILT)?)?;
     let (first, then, images) = images::recipes(&known.programs, &base, own)?;
+    let mut pulled = BTreeMap::new();
     for (id, recipes) in [("first-images", first), ("images-of-services", then)] {
-        all.push(cluster.images(id, recipes));
+        all.push(match &known.ways.registry {
+            None => cluster.images(id, recipes),
+            Some(address) => {
+                let images = packed(recipes, address, &mut pulled)?;
+                let (known, address) = (known.clone(), address.clone());
+                Box::new(Pushed {
+                    known,
+                    id,
+                    address,
+                    images,
+                })
+            }
+        });
     }
-    let images = images.renamed(|name| known.ways.image(name));
+    let images =
+        images.renamed(|name| pulled.get(name).cloned().unwrap_or_else(|| name.to_owned()));
     all.push(argocd::step(known, &images)?);
     all.push(match source {
         Source::Own => git::step(known, &images.git)?,
@@ -76,6 +94,20 @@ pub fn steps(
     )?));
     all.push(Box::new(Watching(known.clone())));
     Ok(all)
+}
+
+/// What is pushed, and under which name what is made here is then pulled.
+fn packed(
+    recipes: images::Recipes,
+    address: &Address,
+    pulled: &mut BTreeMap<String, String>,
+) -> Result<Vec<Packed>> {
+    let pack = |(name, recipe): (String, Recipe)| {
+        let packed = Packed::of(recipe, |digest| address.image(&name, digest))?;
+        pulled.insert(name, packed.name.clone());
+        Ok(packed)
+    };
+    recipes.into_iter().map(pack).collect()
 }
 
 /// Where runs are noted.

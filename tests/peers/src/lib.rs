@@ -24,6 +24,7 @@ pub mod postgres;
 pub mod process;
 pub mod prometheus;
 pub mod redis;
+pub mod registry;
 pub mod relay;
 mod rootfs;
 pub mod signed;

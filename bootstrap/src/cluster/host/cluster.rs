@@ -9,7 +9,6 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::future::try_join_all;
 
-use crate::cluster::brought::{Brought, How};
 use crate::cluster::host::command::run;
 use crate::cluster::host::components::Component;
 use crate::cluster::host::groups;
@@ -170,15 +169,7 @@ impl Cluster for HostCluster {
 
     fn images(&self, id: Id, recipes: Vec<(String, Recipe)>) -> Box<dyn Planned> {
         let known = self.known.clone();
-        match known.ways.registry {
-            None => Box::new(Images { known, id, recipes }),
-            Some(_) => Box::new(Brought {
-                known,
-                id,
-                recipes,
-                how: How::ByHand,
-            }),
-        }
+        Box::new(Images { known, id, recipes })
     }
 
     fn exists(&self) -> bool {

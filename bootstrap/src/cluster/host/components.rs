@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use crate::cluster::host::certificates::{ACCOUNTS_KEY, ACCOUNTS_PUBLIC, AUTHORITY, edition};
-use crate::cluster::host::configs;
+use crate::cluster::host::configs::{self, REGISTRIES};
 use crate::cluster::host::place::{API_PORT, Place, SERVICES};
+use crate::cluster::registry::address::Address;
 use crate::fingerprint;
 use crate::programs::Programs;
 use crate::store;
@@ -71,6 +72,8 @@ pub struct Maker<'a> {
     pub programs: &'a Programs,
     /// The image of the container that holds a pod's namespaces.
     pub sandbox_image: &'a str,
+    /// Where images are pulled from, if they are.
+    pub registry: Option<&'a Address>,
     /// Whether files are written, or it is only asked what the unit would be.
     pub write: bool,
 }
@@ -230,10 +233,16 @@ impl Maker<'_> {
         let cni = configs::cni(self.place);
         let file = self.config("containerd.toml", &config)?;
         self.config("cni/10-comind.conflist", &cni)?;
+        let registry = self.registry.filter(|address| address.plain());
+        let registry = registry.map(|address| (address.host(), configs::registry(address)));
+        if let Some((host, text)) = &registry {
+            self.config(&format!("{REGISTRIES}/{host}/hosts.toml"), text)?;
+        }
         let program = self.programs.find("containerd", CONTAINERD)?;
         let mut unit = self.plain(Component::Containerd, program)?;
         unit.args = vec!["--config".into(), text(&file)];
-        self.reads(&mut unit, &[], &[&config, &cni])?;
+        let registry = registry.map_or(String::new(), |(_, text)| text);
+        self.reads(&mut unit, &[], &[&config, &cni, &registry])?;
         Ok(unit)
     }
 

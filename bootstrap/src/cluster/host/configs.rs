@@ -8,6 +8,10 @@ use anyhow::Result;
 
 use crate::cluster::host::certificates::{AUTHORITY, base64_of};
 use crate::cluster::host::place::{DNS_SERVICE, PODS, Place};
+use crate::cluster::registry::address::Address;
+
+/// Where containerd is told of registries that are not spoken to as by default: a folder for each.
+pub const REGISTRIES: &str = "registries";
 
 /// containerd, with this image for the container that holds a pod's namespaces.
 pub fn containerd(place: &Place, sandbox_image: &str) -> String {
@@ -28,6 +32,9 @@ restrict_oom_score_adj = true
 # Pods' networks among our own mounts, which go with the cluster, and not among the machine's.
 netns_mounts_under_state_dir = true
 
+[plugins."io.containerd.grpc.v1.cri".registry]
+config_path = {registries:?}
+
 [plugins."io.containerd.grpc.v1.cri".cni]
 bin_dir = "/usr/lib/cni"
 conf_dir = {cni:?}
@@ -41,8 +48,15 @@ SystemdCgroup = false
         root = place.data("containerd"),
         state = run.join("state"),
         socket = place.runtime_socket(),
+        registries = place.config(REGISTRIES),
         cni = place.config("cni"),
     )
+}
+
+/// A registry that is spoken to without TLS, as containerd is told of it.
+pub fn registry(address: &Address) -> String {
+    let url = address.url();
+    format!("server = {url:?}\n\n[host.{url:?}]\ncapabilities = [\"pull\", \"resolve\"]\n")
 }
 
 /// How pods are connected.

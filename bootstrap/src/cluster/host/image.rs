@@ -18,8 +18,10 @@ const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin
 /// A root file system that several images have below their own layer: read once for all of them.
 #[derive(Clone, Debug)]
 pub struct Base {
-    archive: PathBuf,
-    digest: String,
+    /// Where it lies.
+    pub archive: PathBuf,
+    /// Its SHA-256 in hexadecimal digits.
+    pub digest: String,
 }
 
 impl Base {
@@ -79,9 +81,12 @@ impl Recipe {
         Ok(format!("comind.local/{}:{}", self.name, &digest[..16]))
     }
 
-    /// What its runtime is told: its layers by their digests, what runs and as whom.
-    fn config(&self, layers: &[String]) -> Result<Vec<u8>> {
-        let digests = layers.iter().map(|digest| format!("sha256:{digest}"));
+    /// What its runtime is told: its layers by their digests (`sha256:HEX`), what runs and as whom.
+    ///
+    /// # Errors
+    /// None that is known of.
+    pub fn config(&self, layers: &[impl AsRef<str>]) -> Result<Vec<u8>> {
+        let digests = layers.iter().map(AsRef::as_ref);
         Ok(serde_json::to_vec(&json!({
             "architecture": architecture(),
             "os": "linux",
@@ -90,8 +95,12 @@ impl Recipe {
         }))?)
     }
 
-    fn layer(&self, to: &Path) -> Result<()> {
-        let mut layer = Builder::new(BufWriter::new(File::create(to)?));
+    /// Writes the layer above the root file system: the same bytes each time.
+    ///
+    /// # Errors
+    /// When a file cannot be read, or the layer not be written.
+    pub fn layer(&self, to: impl Write) -> Result<()> {
+        let mut layer = Builder::new(to);
         // With a root file system these are there, and some of them are links.
         let own: &[_] = match self.base {
             Some(_) => &[],
@@ -168,12 +177,13 @@ struct Archive {
 impl Archive {
     /// Adds one image, whose own layer is put together in a file; gives its line of the manifest.
     fn image(&mut self, reference: &str, recipe: &Recipe, own: &Path) -> Result<Value> {
-        recipe.layer(own)?;
+        recipe.layer(BufWriter::new(File::create(own)?))?;
         let base = recipe.base.as_ref();
         let base = base.map(|base| (base.archive.as_path(), base.digest.clone()));
         let layers: Vec<(&Path, String)> =
             base.into_iter().chain([(own, digest_of(own)?)]).collect();
-        let digests: Vec<String> = layers.iter().map(|(_, digest)| digest.clone()).collect();
+        let digests = layers.iter().map(|(_, digest)| format!("sha256:{digest}"));
+        let digests: Vec<String> = digests.collect();
         let mut names = Vec::new();
         for (file, digest) in layers {
             names.push(self.layer(file, digest)?);
@@ -236,7 +246,8 @@ fn add(digest: &mut Context, path: &Path) -> Result<()> {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// In hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

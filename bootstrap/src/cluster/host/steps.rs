@@ -237,6 +237,7 @@ impl Process {
             place: &self.known.place,
             programs: &self.known.programs,
             sandbox_image: &self.sandbox_image,
+            registry: self.known.ways.registry.as_ref(),
             write,
         };
         maker.unit(self.component)

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use serde_json::{Value, json};
 
+use crate::cluster::registry::address::Address;
 use crate::services::docker::spec::OWNER;
 
 /// The nodes' image unless another is named: the version of Kubernetes that is built for `host`.
@@ -19,6 +20,8 @@ pub struct Wanted {
     pub agents: u32,
     /// Ports of the nodes, and where they are on this machine's loopback.
     pub ports: Vec<(u16, u16)>,
+    /// A registry that its nodes speak to without TLS.
+    pub plain: Option<Address>,
 }
 
 impl Wanted {
@@ -38,7 +41,7 @@ impl Wanted {
         let off = ["traefik", "servicelb"]
             .map(|part| json!({ "arg": format!("--disable={part}"), "nodeFilters": ["server:*"] }));
         let label = format!("{}={}", OWNER.0, OWNER.1);
-        json!({
+        let mut value = json!({
             "apiVersion": "k3d.io/v1alpha5",
             "kind": "Simple",
             "metadata": { "name": self.name },
@@ -56,7 +59,13 @@ impl Wanted {
                 "kubeconfig": { "updateDefaultKubeconfig": false, "switchCurrentContext": false },
                 "runtime": { "labels": [{ "label": label, "nodeFilters": ["all"] }] },
             },
-        })
+        });
+        if let Some(address) = &self.plain {
+            // A text within the text: what k3s reads as its registries.yaml.
+            let mirrors = json!({ "mirrors": { address.host(): { "endpoint": [address.url()] } } });
+            value["registries"] = json!({ "config": mirrors.to_string() });
+        }
+        value
     }
 }
 
@@ -71,8 +80,19 @@ mod tests {
             image: IMAGE.into(),
             agents: 2,
             ports: vec![(30080, 8081), (30418, 30418)],
+            plain: None,
         };
         insta::assert_snapshot!(wanted.yaml()?);
+        let plain = Wanted {
+            plain: "http://10.0.0.1:5000/team".parse().ok(),
+            ..wanted
+        };
+        let text = plain.yaml()?;
+        let added = text
+            .lines()
+            .skip_while(|line| !line.starts_with("registries"));
+        let added: Vec<&str> = added.take(2).collect();
+        insta::assert_snapshot!(added.join("\n"));
         Ok(())
     }
 }
