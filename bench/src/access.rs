@@ -113,7 +113,14 @@ struct Done {
     by_ingress: Result<bool, String>,
 }
 
-type All = Arc<Mutex<Vec<Done>>>;
+/// What was asked, and what came of it.
+#[derive(Default)]
+struct Asked {
+    begun: usize,
+    done: Vec<Done>,
+}
+
+type All = Arc<Mutex<Asked>>;
 
 struct Measured {
     all: All,
@@ -154,15 +161,16 @@ async fn measure(
     Ok(measured)
 }
 
-fn seen<T>(all: &All, look: impl FnOnce(&mut Vec<Done>) -> T) -> T {
+fn seen<T>(all: &All, look: impl FnOnce(&mut Asked) -> T) -> T {
     look(&mut all.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// Kills while requests are under way: as soon as one has begun that had not before.
+/// Kills while requests are under way: as soon as one has begun that had not before. Those that take
+/// long are then waited for at the ingress.
 async fn after_a_beginning(all: &All, kill: impl FnOnce() -> Result<()>) -> Result<Instant> {
-    let before = seen(all, |all| all.len());
-    wait_for("the next answer", READY, async || {
-        ensure!(seen(all, |all| all.len()) > before, "none yet");
+    let before = seen(all, |all| all.begun);
+    wait_for("the next request", READY, async || {
+        ensure!(seen(all, |all| all.begun) > before, "none yet");
         Ok(())
     })
     .await?;
@@ -176,6 +184,7 @@ async fn first(all: &All, since: Instant, by_ingress: bool) -> Result<Instant> {
     wait_for("an answer that way", READY, async || {
         let found = seen(all, |all| {
             let mut good = all
+                .done
                 .iter()
                 .filter(|done| done.ended >= since && done.by_ingress == Ok(by_ingress));
             good.next().map(|done| done.ended)
@@ -187,7 +196,7 @@ async fn first(all: &All, since: Instant, by_ingress: bool) -> Result<Instant> {
 
 fn slowest(all: &All, killed: Instant) -> Duration {
     seen(all, |all| {
-        let of_break = all.iter().filter(|done| {
+        let of_break = all.done.iter().filter(|done| {
             done.method == Method::GET && done.ended >= killed && done.began < killed + BREAK
         });
         let took = of_break.map(|done| done.ended.duration_since(done.began));
@@ -211,11 +220,12 @@ async fn ask(rhythm: Rhythm, addr: std::net::SocketAddr, all: All) {
                     _ => Method::GET,
                 };
                 let all = all.clone();
+                seen(&all, |all| all.begun += 1);
                 asked.spawn(async move {
                     let began = Instant::now();
                     let by_ingress = one(addr, &method, rhythm.path).await;
                     let ended = Instant::now();
-                    seen(&all, |all| all.push(Done { method, began, ended, by_ingress }));
+                    seen(&all, |all| all.done.push(Done { method, began, ended, by_ingress }));
                 });
             }
         }
@@ -243,7 +253,7 @@ impl Measured {
         let of = |method: Method| {
             seen(&self.all, |all| {
                 let (mut sent, mut ways, mut failed) = (0, [0, 0], BTreeMap::new());
-                for done in all.iter().filter(|done| done.method == method) {
+                for done in all.done.iter().filter(|done| done.method == method) {
                     sent += 1;
                     match &done.by_ingress {
                         Ok(by_ingress) => ways[usize::from(!by_ingress)] += 1,

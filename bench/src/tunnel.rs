@@ -2,6 +2,7 @@
 //! requests, one large answer, and what each of them outlives. The cluster is made for it (as root,
 //! environment `qa`) and removed afterwards.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -14,10 +15,14 @@ use comind_peers::node;
 use comind_peers::port::Port;
 use comind_peers::tool::Tool;
 use comind_peers::wait::wait_for;
+use comind_proxy::tunnel::stream::Tunnel;
 use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use kube::config::Kubeconfig;
+use kube::{Client, Config};
 use tempfile::TempDir;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use crate::figures::{cell, print, ratio, say};
@@ -41,8 +46,9 @@ pub(crate) async fn run(seconds: u64) -> Result<()> {
     let ours = Rival::ours(&cluster).await?;
     let theirs = Rival::kubectl(&cluster).await?;
     let rivals = [&ours, &theirs];
-    small(&rivals, seconds, Habit::Keeps).await?;
-    small(&rivals, seconds, Habit::Opens).await?;
+    let ways = [Way::of(&ours), Way::of(&theirs), cluster.bare().await?];
+    small(&ways, seconds, Habit::Keeps).await;
+    small(&ways[..2], seconds, Habit::Opens).await;
     large(&rivals).await?;
     drop(ours);
     drop(theirs);
@@ -58,32 +64,93 @@ enum Habit {
     Opens,
 }
 
-async fn small(rivals: &[&Rival; 2], seconds: u64, habit: Habit) -> Result<()> {
-    let mut rows = Vec::new();
-    for connections in [1, 16, 64] {
-        let mut rates = [Vec::new(), Vec::new()];
-        for _ in 0..ROUNDS {
-            for (rates, rival) in rates.iter_mut().zip(rivals) {
-                let limit = Duration::from_secs(seconds);
-                rates.push(rate(rival.port.addr(), connections, limit, habit).await);
+/// A connection that was made.
+trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+/// What requests go by.
+#[derive(Clone)]
+enum Way {
+    /// A listener on this machine.
+    Port(SocketAddr),
+    /// The path behind both listeners with nothing of either on it: each connection is a WebSocket from
+    /// the load to the API server, on to the kubelet and into the pod. Whoever takes that path
+    /// has this above him.
+    Bare(Client, String),
+}
+
+impl Way {
+    fn of(rival: &Rival) -> Self {
+        Self::Port(rival.port.addr())
+    }
+
+    async fn connect(&self) -> Result<Box<dyn Io>> {
+        match self {
+            Self::Port(addr) => {
+                let stream = TcpStream::connect(addr).await?;
+                stream.set_nodelay(true)?;
+                Ok(Box::new(stream))
+            }
+            Self::Bare(client, pod) => {
+                let pods = kube::core::Request::new("/api/v1/namespaces/default/pods");
+                let connection = client.connect(pods.portforward(pod, &[80])?).await?;
+                Ok(Box::new(Tunnel::new(connection.into_stream(), pod.clone())))
             }
         }
-        let [ours, theirs] = rates.map(middle);
-        rows.push(vec![
+    }
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Port(addr) => addr.fmt(f),
+            Self::Bare(_, pod) => write!(f, "straight to {pod}"),
+        }
+    }
+}
+
+async fn small(ways: &[Way], seconds: u64, habit: Habit) {
+    let mut rows = Vec::new();
+    for connections in [1, 16, 64] {
+        let mut rates = vec![Vec::new(); ways.len()];
+        for _ in 0..ROUNDS {
+            for (rates, way) in rates.iter_mut().zip(ways) {
+                let limit = Duration::from_secs(seconds);
+                rates.push(rate(way, connections, limit, habit).await);
+            }
+        }
+        let rates: Vec<_> = rates.into_iter().map(middle).collect();
+        let (ours, theirs) = (rates[0], rates[1]);
+        // Of rates the larger is the better one.
+        let mut row = vec![
             connections.to_string(),
             cell(ours),
             cell(theirs),
-            // Of rates the larger is the better one.
             ratio(ours, theirs),
-        ]);
+        ];
+        if let Some(bare) = rates.get(2) {
+            row.extend([cell(*bare), ratio(*bare, theirs)]);
+        }
+        rows.push(row);
     }
-    let header = ["at once", "comind-ops", "kubectl", "ratio"];
+    let header = [
+        "at once",
+        "comind-ops",
+        "kubectl",
+        "ratio",
+        "neither",
+        "neither/kubectl",
+    ];
+    let header = if ways.len() > 2 {
+        &header[..]
+    } else {
+        &header[..4]
+    };
     let title = match habit {
         Habit::Keeps => "1 KiB requests a second through a tunnel, on kept connections",
         Habit::Opens => "1 KiB requests a second through a tunnel, each on a connection of its own",
     };
-    print(title, &header, &rows);
-    Ok(())
+    print(title, header, &rows);
 }
 
 fn middle(mut all: Vec<Option<f64>>) -> Option<f64> {
@@ -92,17 +159,17 @@ fn middle(mut all: Vec<Option<f64>>) -> Option<f64> {
 }
 
 /// None where a connection broke: then there is no rate.
-async fn rate(addr: SocketAddr, at_once: usize, limit: Duration, habit: Habit) -> Option<f64> {
+async fn rate(way: &Way, at_once: usize, limit: Duration, habit: Habit) -> Option<f64> {
     let end = Instant::now() + limit;
     let began = Instant::now();
-    let all = (0..at_once).map(|_| tokio::spawn(requests(addr, end, habit)));
+    let all = (0..at_once).map(|_| tokio::spawn(requests(way.clone(), end, habit)));
     let all: Vec<_> = all.collect();
     let mut count = 0;
     for one in all {
         match one.await {
             Ok(Ok(more)) => count += more,
             Ok(Err(error)) => {
-                say(&format!("{addr}: {error:#}"));
+                say(&format!("{way}: {error:#}"));
                 return None;
             }
             Err(_) => return None,
@@ -111,18 +178,17 @@ async fn rate(addr: SocketAddr, at_once: usize, limit: Duration, habit: Habit) -
     Some(count as f64 / began.elapsed().as_secs_f64())
 }
 
-async fn requests(addr: SocketAddr, end: Instant, habit: Habit) -> Result<u64> {
+async fn requests(way: Way, end: Instant, habit: Habit) -> Result<u64> {
     let mut count = 0;
     while Instant::now() < end {
-        count += connection(addr, end, habit).await?;
+        count += connection(&way, end, habit).await?;
     }
     Ok(count)
 }
 
 /// What one connection carries.
-async fn connection(addr: SocketAddr, end: Instant, habit: Habit) -> Result<u64> {
-    let stream = TcpStream::connect(addr).await?;
-    stream.set_nodelay(true)?;
+async fn connection(way: &Way, end: Instant, habit: Habit) -> Result<u64> {
+    let stream = way.connect().await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let driver = tokio::spawn(connection);
     let mut count = 0;
@@ -334,6 +400,14 @@ impl Cluster {
             Ok(())
         })
         .await
+    }
+
+    async fn bare(&self) -> Result<Way> {
+        let kubeconfig = Kubeconfig::read_from(self.kubeconfig())?;
+        let config = Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await?;
+        let pod = self.kubectl(&["get", "pods", "-l", "app=web", "-o", "name"], "")?;
+        let pod = pod.trim().trim_start_matches("pod/").to_owned();
+        Ok(Way::Bare(Client::try_from(config)?, pod))
     }
 
     async fn rival(&self, ours: bool) -> Result<Rival> {
