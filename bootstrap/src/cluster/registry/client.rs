@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
@@ -21,6 +23,8 @@ use crate::cluster::registry::packed::{Layer, MANIFEST, Packed};
 /// A registry says within this whether it has something, or is not to be counted on.
 const ASK_LIMIT: Duration = Duration::from_secs(10);
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+/// A push of which no more goes for so long has stalled. At its end a registry may have to copy it all.
+const SILENCE: Duration = Duration::from_secs(60);
 /// What of a layer is in memory.
 const PIECE: usize = 1024 * 1024;
 
@@ -138,10 +142,18 @@ impl Client {
         let open = File::open(file).await;
         let open = open.with_context(|| format!("cannot read {}", file.display()))?;
         let pieces = ReaderStream::with_capacity(open, PIECE);
+        let gone = Arc::new(AtomicU64::new(0));
+        let count = gone.clone();
+        let pieces = pieces.inspect_ok(move |piece| {
+            count.fetch_add(piece.len() as u64, Ordering::Relaxed);
+        });
         let pieces = pieces.map_err(OciDistributionError::from);
-        let sent = self.oci.push_blob_stream(to, pieces, digest, Some(size));
-        let sent = sent.await.map(drop);
-        sent.map_err(|error| self.words("pushed", &to.whole(), error.into()))
+        let sending = self.oci.push_blob_stream(to, pieces, digest, Some(size));
+        match while_going(sending, &gone, SILENCE).await {
+            Some(Ok(_)) => Ok(()),
+            Some(Err(error)) => Err(self.words("pushed", &to.whole(), error.into())),
+            None => Err(self.words("pushed", &to.whole(), Failed::Stalled)),
+        }
     }
 
     async fn has_blob(&self, image: &Reference, digest: &str) -> Result<bool> {
@@ -173,6 +185,10 @@ impl Client {
                 "the registry {url}, {tried} {name}, said nothing for {} s",
                 ASK_LIMIT.as_secs()
             ),
+            Failed::Stalled => anyhow!(
+                "the registry {url}, {tried} {name}, has taken no more for {} s; run this again: what it has is not sent again",
+                SILENCE.as_secs()
+            ),
             Failed::Login => anyhow!(
                 "the registry {url}, {tried} {name}, wants {} login: docker login {host}, as the user who runs this",
                 match self.auth {
@@ -189,10 +205,32 @@ impl Client {
     }
 }
 
+/// Waits for something that sends, as long as more of it goes: `gone` says how much has. Nothing when no
+/// more has gone for so long.
+async fn while_going<T>(
+    sending: impl Future<Output = T>,
+    gone: &AtomicU64,
+    silence: Duration,
+) -> Option<T> {
+    let mut sending = std::pin::pin!(sending);
+    let mut before = gone.load(Ordering::Relaxed);
+    loop {
+        if let Ok(done) = tokio::time::timeout(silence, &mut sending).await {
+            return Some(done);
+        }
+        let now = gone.load(Ordering::Relaxed);
+        if now == before {
+            return None;
+        }
+        before = now;
+    }
+}
+
 /// How it went wrong.
 enum Failed {
     Absent,
     Silent,
+    Stalled,
     Login,
     Unreached(String),
     Other(String),
@@ -244,4 +282,31 @@ fn deepest(error: &dyn std::error::Error) -> String {
 fn reference(name: &str) -> Result<Reference> {
     name.parse()
         .with_context(|| format!("{name} names no image"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_goes_is_waited_for_and_what_stalls_is_not() {
+        let gone = AtomicU64::new(0);
+        let second = Duration::from_secs(1);
+        let piece = async || {
+            tokio::time::sleep(second).await;
+            gone.fetch_add(1, Ordering::Relaxed);
+        };
+        let slow = async {
+            for _ in 0..10 {
+                piece().await;
+            }
+        };
+        assert_eq!(while_going(slow, &gone, second * 2).await, Some(()));
+        let stalls = async {
+            piece().await;
+            std::future::pending::<()>().await;
+        };
+        assert_eq!(while_going(stalls, &gone, second * 2).await, None);
+        assert_eq!(gone.load(Ordering::Relaxed), 11);
+    }
 }
