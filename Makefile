@@ -103,12 +103,15 @@ conformance-gateway: setup-cluster ## The official suite of the Gateway API agai
 	@$(CARGO) build --locked
 	@tests/conformance/gateway $(ARGS)
 
+# Much of a test is waiting for servers, and tests of one environment wait for each other.
+TEST_THREADS ?= $(shell echo $$((2 * $$(nproc))))
+
 .PHONY: test test-build selftest fmt lint deny fuzz
 test: ## All tests, against real servers
 	@$(TOOLCHAIN)/setup --quiet build
 	@$(MAKE) --no-print-directory -j2 setup-test test-build
 	@$(TOOLCHAIN)/selftest
-	@$(CARGO) test --locked --workspace --no-fail-fast
+	@RUST_TEST_THREADS=$(TEST_THREADS) $(CARGO) test --locked --workspace --no-fail-fast
 test-build: # compiles the tests without running them
 	@$(CARGO) test --locked --workspace --no-run
 selftest: ## The toolchain's own tests (seconds, no network)

@@ -23,7 +23,7 @@ impl std::ops::Deref for Cluster {
 
 impl Cluster {
     pub(super) async fn create() -> Result<Self> {
-        let this = Self(PlatformOf::new("stage")?);
+        let this = Self(PlatformOf::new("qa")?);
         this.ops.good(&["cluster", "create"]).await?;
         this.apply(&node::service(&this.image().await?, 2)).await?;
         this.rolled_out().await?;
