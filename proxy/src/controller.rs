@@ -3,6 +3,7 @@
 //! Must not know how requests are carried.
 
 pub mod annotations;
+pub mod demand;
 pub mod gateway;
 pub mod read;
 pub mod tell;

@@ -12,7 +12,7 @@ use tokio::process::Command;
 
 use crate::ops::{START, finish};
 use crate::platform_of::PlatformOf;
-use crate::{bootstrap_broken, bootstrap_kills};
+use crate::{bootstrap_broken, bootstrap_kills, bootstrap_login};
 
 pub(crate) const GIT: Tool = Tool::debian("git", "git");
 const CURL: Tool = Tool::debian("curl", "curl");
@@ -83,6 +83,7 @@ async fn from_nothing_to_gitops_and_back() -> Result<()> {
     it_watches_itself(&platform).await?;
     a_backup_is_made(&platform).await?;
     a_push_is_followed(&platform).await?;
+    bootstrap_login::the_cluster_decides_who_comes_in(&platform).await?;
     what_is_wrong_is_said(&platform).await?;
     bootstrap_broken::in_the_repository(&platform).await?;
     bootstrap_broken::a_repository_of_ones_own(&platform).await?;

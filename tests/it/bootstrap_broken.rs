@@ -15,33 +15,34 @@ use crate::ops::{Ops, START};
 use crate::platform_of::PlatformOf;
 
 /// A copy of the platform's repository that may push.
-struct Copy(PathBuf);
+pub(crate) struct Copy(PathBuf);
 
 impl Copy {
-    async fn of(platform: &PlatformOf) -> Result<Self> {
+    /// In a folder of this name.
+    pub(crate) async fn of(platform: &PlatformOf, name: &str) -> Result<Self> {
         let login = platform.ops.good(&["--json", "gitops", "login"]).await?;
         let login: Value = serde_json::from_str(&login.out)?;
         let text = |key: &str| login["repository"][key].as_str().context("no login");
         let with_login = format!("http://{}:{}@", text("user")?, text("password")?);
         let url = text("url")?.replace("http://", &with_login);
-        let dir = platform.ops.dir().join("broken");
+        let dir = platform.ops.dir().join(name);
         let to = dir.display().to_string();
         let (cloned, said) = git(platform.ops.dir(), &["clone", "--quiet", &url, &to]).await?;
         ensure!(cloned, "{said}");
         Ok(Self(dir))
     }
 
-    async fn push(&self, file: &str, text: &str) -> Result<()> {
+    pub(crate) async fn push(&self, file: &str, text: &str) -> Result<()> {
         let file = self.0.join(file);
         std::fs::create_dir_all(file.parent().context("a file lies in a folder")?)?;
         std::fs::write(file, text)?;
         self.commit(&["add", "--all"]).await?;
-        self.commit(&["commit", "--quiet", "--message=Broken"])
+        self.commit(&["commit", "--quiet", "--message=A change"])
             .await?;
         self.commit(&["push", "--quiet"]).await
     }
 
-    async fn take_back(&self) -> Result<()> {
+    pub(crate) async fn take_back(&self) -> Result<()> {
         self.commit(&["revert", "--no-edit", "HEAD"]).await?;
         self.commit(&["push", "--quiet"]).await
     }
@@ -55,7 +56,7 @@ impl Copy {
 
 /// What is wrong in the repository is said by whoever suffers from it.
 pub(crate) async fn in_the_repository(platform: &PlatformOf) -> Result<()> {
-    let copy = Copy::of(platform).await?;
+    let copy = Copy::of(platform, "broken").await?;
     for (file, text, says) in [
         (
             "environments/prod/redis.yaml",

@@ -10,6 +10,7 @@ mod argocd;
 mod bootstrap;
 mod bootstrap_broken;
 mod bootstrap_kills;
+mod bootstrap_login;
 mod bundle;
 mod chaos;
 mod charts;

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use comind_model::ingress::{Cidr, Protocol, Timeouts};
 
+use super::demand;
+
 /// Under which prefixes they stand.
 const PREFIXES: [&str; 2] = ["nginx.ingress.kubernetes.io/", "comind.pro/"];
 
@@ -62,13 +64,13 @@ const MOOT: &[&str] = &[
     "proxy-next-upstream-tries",
 ];
 
-/// Reads them. What is wrong or unknown is told and changes nothing, but for the list of allowed
-/// clients: one that cannot be read allows nobody.
+/// Reads them. What is wrong or unknown is told and changes nothing, but for what says who may ask
+/// ([`locks_out`], [`demand`]): where that cannot be read nobody may.
 pub fn read(all: &BTreeMap<String, String>) -> Annotations {
     let mut read = Annotations::default();
     for prefix in PREFIXES {
         for (key, value) in all {
-            let Some(name) = key.strip_prefix(prefix) else {
+            let Some(name) = key.strip_prefix(prefix).filter(|_| !demand::reads(key)) else {
                 continue;
             };
             if let Err(problem) = read.take(name, value.trim()) {
@@ -110,6 +112,12 @@ impl Annotations {
             }
             "proxy-ssl-verify" => self.verify = value == "on",
             "proxy-ssl-name" => self.tls_name = Some(value.to_owned()),
+            _ if name.starts_with("auth-") => {
+                return Err(
+                    "that login is not obeyed here; `comind.pro/login` names one of proxy.logins"
+                        .to_owned(),
+                );
+            }
             moot if MOOT.contains(&moot) => {}
             _ if name.ends_with("-snippet") => {
                 return Err("snippets of another proxy's configuration are never obeyed".to_owned());

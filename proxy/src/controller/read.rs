@@ -10,6 +10,7 @@ use comind_model::ingress::{
     Action, Certificate, Controller, Endpoint, Forward, Host, Path, Protocol, Rewrite, Route,
     Upstream, UpstreamTls,
 };
+use comind_model::login::Demand;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{
     HTTPIngressPath, Ingress, IngressBackend, IngressServiceBackend,
@@ -17,6 +18,7 @@ use k8s_openapi::api::networking::v1::{
 use kube::ResourceExt as _;
 
 use super::annotations::{self, Annotations};
+use super::demand;
 use super::world::{Key, World};
 use crate::route::compile;
 use crate::tunnel::resolve;
@@ -115,6 +117,16 @@ fn is_ours(ingress: &Ingress, world: &World, wanted: &Controller) -> bool {
     }
 }
 
+/// Who may ask for what an Ingress describes.
+fn who_may(ingress: &Ingress, namespace: &str) -> Result<Option<Demand>, String> {
+    let all = ingress.annotations();
+    if annotations::locks_out(all) {
+        let text = "the list of allowed clients cannot be read, so nothing of this is served";
+        return Err(text.to_owned());
+    }
+    demand::read(all, namespace)
+}
+
 struct Reading<'a> {
     world: &'a World,
     made: Made,
@@ -127,6 +139,8 @@ struct One<'a> {
     namespace: String,
     name: String,
     annotations: Annotations,
+    /// Who may ask; everybody where none.
+    demand: Option<Demand>,
     /// Hosts that have a certificate.
     secure: BTreeSet<&'a str>,
     told: Vec<Told>,
@@ -146,6 +160,7 @@ impl<'a> Reading<'a> {
         let (namespace, name) = (ingress.namespace().unwrap_or_default(), ingress.name_any());
         let mut one = One {
             annotations: annotations::read(ingress.annotations()),
+            demand: None,
             namespace,
             name,
             secure: BTreeSet::new(),
@@ -154,14 +169,13 @@ impl<'a> Reading<'a> {
         for problem in std::mem::take(&mut one.annotations.unknown) {
             one.tell("UnknownAnnotation", problem);
         }
-        if annotations::locks_out(ingress.annotations()) {
-            one.tell(
-                "NobodyAllowed",
-                "the list of allowed clients cannot be read, so nothing of this is served",
-            );
-        } else {
-            self.certificates(ingress, &mut one);
-            self.rules(ingress, &mut one);
+        match who_may(ingress, &one.namespace) {
+            Ok(demand) => {
+                one.demand = demand;
+                self.certificates(ingress, &mut one);
+                self.rules(ingress, &mut one);
+            }
+            Err(text) => one.tell("NobodyAllowed", text),
         }
         self.made.told.insert((one.namespace, one.name), one.told);
     }
@@ -325,6 +339,7 @@ impl<'a> Reading<'a> {
             allow: one.annotations.allow.clone(),
             https_only,
             body_limit: one.annotations.body.flatten(),
+            demand: one.demand.clone(),
             ..Route::open(name, host_of, path, action)
         });
         Ok(())

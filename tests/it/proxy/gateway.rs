@@ -13,7 +13,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::curl::{Seen, curl};
-use super::ingress::pod;
+use super::ingress::{pod, staff};
 use crate::serve::{LATER, Serve};
 
 const API: &str = "/apis/gateway.networking.k8s.io/v1";
@@ -49,9 +49,8 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Of a cluster, whatever it knows.
-    async fn serve(&self) -> Result<Serve> {
-        let config = format!(
+    fn config(&self) -> String {
+        format!(
             "api: {{ listen: LISTEN }}\ndata_dir: DATA\nproxy:\n  listen: {}\n  tls: {{ listen: {} }}\n  \
              kubernetes:\n    kubeconfig: {}\n    gateway: {{ addresses: [192.0.2.10], ports: {{ 80: {}, 443: {} }} }}\n",
             self.port.addr(),
@@ -59,8 +58,12 @@ impl Cluster {
             self.api.kubeconfig().display(),
             self.port.number(),
             self.tls.number(),
-        );
-        Serve::start_with(&config).await
+        )
+    }
+
+    /// Of a cluster, whatever it knows.
+    async fn serve(&self) -> Result<Serve> {
+        Serve::start_with(&self.config()).await
     }
 
     async fn send(&self, method: Method, path: &str, object: &Value) -> Result<Value> {
@@ -568,4 +571,51 @@ async fn without_the_definitions_ingress_objects_are_served() -> Result<()> {
         Ok(())
     })
     .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logins_stand_before_routes_that_ask_for_one() -> Result<()> {
+    let cluster = Cluster::start().await?;
+    let node = Node::start().await?;
+    let (pod, _task) = pod(node.addr()).await?;
+    cluster.service("shop", "web", pod).await?;
+    cluster
+        .gateway("web", "comind", json!([listener("http", None, "All")]))
+        .await?;
+    for (name, annotations) in [
+        ("open", json!({})),
+        (
+            "asks",
+            json!({ "comind.pro/login": "staff", "comind.pro/roles": "admin" }),
+        ),
+        ("garbled", json!({ "comind.pro/roles": "admin" })),
+    ] {
+        let rules = json!([{ "backendRefs": [backend("web", 1)] }]);
+        cluster
+            .route("shop", name, &format!("{name}.test"), rules)
+            .await?;
+        let path = format!("{}s/{name}", path_of("shop", "HTTPRoute", "v1"));
+        let patch = json!({ "metadata": { "annotations": annotations } });
+        cluster.send(Method::PATCH, &path, &patch).await?;
+    }
+    let dir = tempfile::tempdir()?;
+    let logins = staff(dir.path(), &[("ada", "admin")])?;
+    let serve = Serve::start_with(&(cluster.config() + &logins)).await?;
+    cluster.until(&serve, "open.test", "/", 200).await?;
+    cluster.until(&serve, "asks.test", "/", 401).await?;
+    let token = ["-H", "authorization: Bearer ada-0123456789abcdef"];
+    let seen = cluster.ask("asks.test", "/", &token).await?;
+    ensure!(seen.status == 200, "{seen:?}");
+    // What cannot be read serves nobody, and says so.
+    let seen = cluster.ask("garbled.test", "/", &token).await?;
+    ensure!(seen.status == 500, "{seen:?}");
+    cluster
+        .until_told(
+            &serve,
+            ("HTTPRoute", "shop", "garbled"),
+            "/status/parents/0/conditions",
+            ("Accepted", "False", "UnsupportedValue"),
+        )
+        .await
+        .map(drop)
 }

@@ -549,3 +549,96 @@ async fn a_bad_object_harms_no_good_one_and_a_lost_cluster_none() -> Result<()> 
     ensure!(cluster.ask("good.test", "/").await?.status == 200);
     Ok(())
 }
+
+/// A login `staff` by tokens `NAME-0123456789abcdef`, as the last lines of a configuration.
+pub(super) fn staff(dir: &Path, all: &[(&str, &str)]) -> Result<String> {
+    let mut text = "  logins:\n    staff:\n      bearer:\n        tokens:\n".to_owned();
+    for (name, role) in all {
+        let file = dir.join(name);
+        std::fs::write(&file, format!("{name}-0123456789abcdef"))?;
+        let file = file.display();
+        text += &format!("          {name}: {{ token_file: {file}, roles: [{role}] }}\n");
+    }
+    Ok(text)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logins_stand_before_objects_that_ask_for_one() -> Result<()> {
+    let cluster = Cluster::start().await?;
+    let node = Node::start().await?;
+    let (pod, _task) = pod(node.addr()).await?;
+    cluster.service("web", pod).await?;
+    let theirs = "nginx.ingress.kubernetes.io";
+    for (name, annotations) in [
+        ("open", json!({})),
+        ("any", json!({ "comind.pro/login": "staff" })),
+        (
+            "admins",
+            json!({ "comind.pro/login": "staff", "comind.pro/roles": "admin, owner" }),
+        ),
+        // Which this login cannot know.
+        (
+            "right",
+            json!({ "comind.pro/login": "staff", "comind.pro/access": "get services/proxy web" }),
+        ),
+        ("typo", json!({ "comind.pro/login": "stuff" })),
+        // Protected under ingress-nginx: not open here.
+        (
+            "theirs",
+            json!({ format!("{theirs}/auth-url"): "https://login.example.org/auth" }),
+        ),
+        (
+            "listed",
+            json!({ format!("{theirs}/denylist-source-range"): "192.0.2.0/24" }),
+        ),
+        (
+            "garbled",
+            json!({ "comind.pro/login": "staff", "comind.pro/access": "everything" }),
+        ),
+    ] {
+        let rules = json!([rule(&format!("{name}.test"), "/", "Prefix", "web")]);
+        cluster
+            .ingress(name, "edge", annotations, rules, json!({}))
+            .await?;
+    }
+    let dir = tempfile::tempdir()?;
+    let logins = staff(dir.path(), &[("ada", "admin"), ("bob", "dev")])?;
+    let config = cluster.config(cluster.api.kubeconfig()) + &logins;
+    let serve = Serve::start_with(&config).await?;
+    cluster
+        .until(&serve, "open.test", "/", |seen| seen.status == 200)
+        .await?;
+
+    let by = async |host: &str, token: &str| -> Result<u16> {
+        let url = format!("http://{host}.test:{}/", cluster.port.number());
+        let header = format!("authorization: Bearer {token}-0123456789abcdef");
+        Ok(curl(cluster.port.addr(), &url, &["-H", &header])
+            .await?
+            .status)
+    };
+    for (host, ada, bob, nobody) in [
+        ("any", 200, 200, 401),
+        ("admins", 200, 403, 401),
+        ("right", 403, 403, 401),
+        ("typo", 503, 503, 503),
+        ("theirs", 404, 404, 404),
+        ("listed", 404, 404, 404),
+        ("garbled", 404, 404, 404),
+    ] {
+        let seen = [
+            by(host, "ada").await?,
+            by(host, "bob").await?,
+            cluster.ask(&format!("{host}.test"), "/").await?.status,
+        ];
+        ensure!(seen == [ada, bob, nobody], "{host}: {seen:?}");
+    }
+    for (ingress, says) in [
+        ("theirs", "auth-url"),
+        ("listed", "denylist-source-range"),
+        ("garbled", "everything"),
+    ] {
+        let note = cluster.until_told(&serve, ingress, "NobodyAllowed").await?;
+        ensure!(note.contains(says), "{note}");
+    }
+    Ok(())
+}

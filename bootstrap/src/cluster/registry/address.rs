@@ -112,7 +112,21 @@ impl fmt::Display for Address {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        /// Whatever is given, and what is taken is taken again as it is kept.
+        #[test]
+        fn any_text_is_survived(given in "(https?://)?[a-zA-Z0-9.:/@_%-]{0,40}|\\PC{0,20}") {
+            if let Ok(address) = given.parse::<Address>() {
+                prop_assert_eq!(String::from(address.clone()).parse::<Address>().ok(), Some(address.clone()));
+                let image = address.image("comind.local/git:1", &format!("sha256:{:064}", 0));
+                prop_assert!(image.parse::<Reference>().is_ok_and(|image| image.registry() == address.host()), "{}", image);
+            }
+        }
+    }
 
     #[test]
     fn images_are_named_by_what_is_in_them() -> Result<(), Invalid> {

@@ -10,12 +10,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
 
-use super::backends::Whose;
+use super::backends::{self, Whose};
 use super::gateways::{Reading, Site};
 use super::kinds::{GROUP, Kind, ParentRef, RouteSpec};
 use super::read::CONTROLLER;
 use super::rules;
 use super::status::{Condition, Trouble, conditions, resolved};
+use crate::controller::demand;
 use crate::controller::world::{Key, World};
 use crate::route::hosts::intersection;
 
@@ -55,7 +56,11 @@ pub fn attach(world: &World, sites: &mut [Site<'_>], route: Given<'_>) -> Vec<Va
         let Some(site) = site_of(sites, &key.0, parent) else {
             continue;
         };
-        let rules = rules.get_or_insert_with(|| read_rules(world, route.kind, &key, spec));
+        let rules = rules.get_or_insert_with(|| {
+            let mut rules = read_rules(world, route.kind, &key, spec);
+            guard(&mut rules, route.object.annotations(), &key.0);
+            rules
+        });
         let accepted = attach_to(world, site, (route.kind, &key.0), (parent, spec), rules);
         let generation = route.object.metadata.generation.unwrap_or_default();
         told.push(json!({
@@ -108,6 +113,21 @@ fn read_rules(world: &World, kind: &'static str, key: &Key, spec: &RouteSpec) ->
     }
     rules.all_bad = !spec.rules.is_empty() && rules.unsupported.len() == spec.rules.len();
     rules
+}
+
+/// Before every rule: what its annotations ask of people. Where they cannot be read nothing is served.
+fn guard(rules: &mut Rules, annotations: &BTreeMap<String, String>, namespace: &str) {
+    let demand = demand::read(annotations, namespace);
+    for entry in &mut rules.entries {
+        match &demand {
+            Ok(demand) => entry.route.demand.clone_from(demand),
+            Err(text) => entry.route.action = backends::broken(text),
+        }
+    }
+    if let Err(text) = demand {
+        rules.unsupported = vec![text];
+        rules.all_bad = true;
+    }
 }
 
 fn attach_to(
