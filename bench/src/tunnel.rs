@@ -76,7 +76,7 @@ enum Way {
     /// The path behind both listeners with nothing of either on it: each connection is a WebSocket from
     /// the load to the API server, on to the kubelet and into the pod. Whoever takes that path
     /// has this above him.
-    Bare(Client, String),
+    Bare(Client, String, u16),
 }
 
 impl Way {
@@ -91,9 +91,9 @@ impl Way {
                 stream.set_nodelay(true)?;
                 Ok(Box::new(stream))
             }
-            Self::Bare(client, pod) => {
+            Self::Bare(client, pod, port) => {
                 let pods = kube::core::Request::new("/api/v1/namespaces/default/pods");
-                let connection = client.connect(pods.portforward(pod, &[80])?).await?;
+                let connection = client.connect(pods.portforward(pod, &[*port])?).await?;
                 Ok(Box::new(Tunnel::new(connection.into_stream(), pod.clone())))
             }
         }
@@ -104,7 +104,7 @@ impl fmt::Display for Way {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Port(addr) => addr.fmt(f),
-            Self::Bare(_, pod) => write!(f, "straight to {pod}"),
+            Self::Bare(_, pod, _) => write!(f, "straight to {pod}"),
         }
     }
 }
@@ -405,9 +405,18 @@ impl Cluster {
     async fn bare(&self) -> Result<Way> {
         let kubeconfig = Kubeconfig::read_from(self.kubeconfig())?;
         let config = Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await?;
-        let pod = self.kubectl(&["get", "pods", "-l", "app=web", "-o", "name"], "")?;
-        let pod = pod.trim().trim_start_matches("pod/").to_owned();
-        Ok(Way::Bare(Client::try_from(config)?, pod))
+        let of = |what: &str| format!("jsonpath={{.items[0]{what}}}");
+        let pod = of(".metadata.name");
+        let pod = self.kubectl(&["get", "pods", "-l", "app=web", "-o", &pod], "")?;
+        let label = "kubernetes.io/service-name=web";
+        let port = of(".ports[?(@.name==\"http\")].port");
+        let port = self.kubectl(&["get", "endpointslices", "-l", label, "-o", &port], "")?;
+        let client = Client::try_from(config)?;
+        Ok(Way::Bare(
+            client,
+            pod.trim().to_owned(),
+            port.trim().parse()?,
+        ))
     }
 
     async fn rival(&self, ours: bool) -> Result<Rival> {
