@@ -78,7 +78,9 @@ impl UnderWay {
                 ensure!(one.pod == pod, "the other pod");
                 Ok(one)
             });
-            this.downloads.push(download.await?);
+            let mut download = download.await?;
+            download.in_the_midst().await?;
+            this.downloads.push(download);
             this.streams.extend([websocket, events]);
         }
         this.all_go_on().await?;

@@ -162,6 +162,7 @@ pub(super) struct Download {
     /// Who was asked first.
     pub(super) pod: String,
     go_on: watch::Sender<bool>,
+    waits: watch::Receiver<bool>,
     task: JoinHandle<Result<u32>>,
 }
 
@@ -172,18 +173,27 @@ impl Drop for Download {
 }
 
 impl Download {
-    /// Begins, and waits in the midst of it.
+    /// Begins.
     pub(super) async fn begin(at: At, size: u64) -> Result<Self> {
         let first = at.get(&format!("/file?n={size}"), &[]).await?;
         ensure!(first.status() == 200, "{}", first.status());
         let pod = pod(first.headers())?;
         let (go_on, goes) = watch::channel(false);
-        let (tell, mut waits) = watch::channel(false);
+        let (tell, waits) = watch::channel(false);
         let task = tokio::spawn(whole(at, size, first, goes, tell));
-        let this = Self { pod, go_on, task };
-        let reached = timeout(KNOWN, waits.wait_for(|waits| *waits)).await;
-        reached.context("the download does not begin")??;
-        Ok(this)
+        Ok(Self {
+            pod,
+            go_on,
+            waits,
+            task,
+        })
+    }
+
+    /// Until it has come to its midst, where it waits.
+    pub(super) async fn in_the_midst(&mut self) -> Result<()> {
+        let reached = timeout(KNOWN, self.waits.wait_for(|waits| *waits)).await;
+        reached.context("the download does not get on")??;
+        Ok(())
     }
 
     /// Lets it go on to its end. How often it broke off; an error where what came is not the file.
