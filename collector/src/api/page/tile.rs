@@ -130,6 +130,8 @@ fn delay(state: &State) -> Markup {
                     (Health::Up | Health::Degraded, Some(latency)) => {
                         span class="unseen" { "latency " } (format::delay(latency))
                     },
+                    // Somebody else tells of it: nothing was asked that could take time.
+                    (Health::Up | Health::Degraded, None) => "watched",
                     (Health::Unknown, _) if state.last_seen().is_none() => "not looked at yet",
                     (_, Some(latency)) => { "last answer in " (format::delay(latency)) },
                     (_, None) => "no answer",
