@@ -50,11 +50,19 @@ impl FromStr for Address {
         let parsed: Reference = image.parse().map_err(|why| invalid(&format!("{why}")))?;
         let path = parsed.repository().strip_suffix("image");
         let path = path.unwrap_or_default().trim_end_matches('/');
-        Ok(Self {
+        let address = Self {
             host: parsed.registry().to_owned(),
             path: path.to_owned(),
             plain,
-        })
+        };
+        // The parser takes some names (A/image) that it does not take with their host before them.
+        let whole: Reference = format!("{address}/image")
+            .parse()
+            .map_err(|why| invalid(&format!("{why}")))?;
+        match whole.registry() == address.host {
+            true => Ok(address),
+            false => Err(invalid("it names no host")),
+        }
     }
 }
 
@@ -167,6 +175,7 @@ mod tests {
             ("", "--image-registry : "),
             ("Registry.example.org/Team", "invalid"),
             ("ftp://registry", "invalid"),
+            ("A", "invalid"),
             ("https://me:secret@registry.example.org", "docker login"),
         ] {
             let error = given.parse::<Address>().expect_err(given).to_string();
