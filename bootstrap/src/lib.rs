@@ -7,6 +7,7 @@ pub mod bundle;
 pub mod cause;
 pub mod cluster;
 pub mod diagnose;
+pub mod digest;
 pub mod doctor;
 pub mod event;
 pub mod fingerprint;

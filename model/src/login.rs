@@ -211,6 +211,12 @@ pub struct Resource {
     pub name: Arc<str>,
 }
 
+/// Whether it is a word as it stands in a rule of RBAC.
+pub fn is_word(text: &str) -> bool {
+    let good = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:*".contains(&byte);
+    !text.is_empty() && text.len() <= 253 && text.bytes().all(good)
+}
+
 impl fmt::Display for Right {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let it = match self {

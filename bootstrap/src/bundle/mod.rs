@@ -7,7 +7,6 @@
 pub mod manifest;
 pub mod needs;
 
-mod digest;
 mod pack;
 mod packages;
 mod policy;
@@ -26,6 +25,7 @@ use crate::bundle::needs::{Definitions, Needs};
 use crate::bundle::pack::Source;
 use crate::bundle::packages::Install;
 use crate::bundle::room::Room;
+use crate::digest;
 use crate::event::{About, Level, Report, now};
 use crate::home::is_root;
 use crate::programs::Programs;

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use include_dir::{Dir, include_dir};
 use ring::digest::{SHA256, digest};
 
-use crate::bundle::digest::hex;
+use crate::digest::hex;
 use crate::programs::Programs;
 
 static OURS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/toolchain/tools");

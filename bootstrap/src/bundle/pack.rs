@@ -10,8 +10,8 @@ use anyhow::{Context as _, Result, ensure};
 use tar::{Builder, EntryType, Header};
 use zstd::stream::write::Encoder;
 
-use crate::bundle::digest::{self, Seen};
 use crate::bundle::manifest::{Entry, Manifest, NAME};
+use crate::digest::{self, Seen};
 
 /// Level 3 takes seconds for all that there is; 9 takes six times as long and saves a seventh.
 const LEVEL: i32 = 3;

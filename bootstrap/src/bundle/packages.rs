@@ -9,8 +9,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use tokio::process::Command;
 
-use crate::bundle::digest;
 use crate::bundle::policy::Quiet;
+use crate::digest;
 
 /// How long apt may fetch, or install.
 const LIMIT: Duration = Duration::from_secs(3600);

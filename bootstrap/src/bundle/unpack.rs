@@ -9,8 +9,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 use tar::{Archive, Entries};
 use zstd::stream::read::Decoder;
 
-use crate::bundle::digest::Seen;
 use crate::bundle::manifest::{Entry, Manifest, NAME};
+use crate::digest::Seen;
 
 /// The longest manifest that is read.
 const LONGEST: u64 = 4 << 20;

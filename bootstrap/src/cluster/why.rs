@@ -2,6 +2,8 @@
 
 use k8s_openapi::api::core::v1::{ContainerStatus, Event, Node, Pod};
 
+use crate::cause;
+
 /// Why a pod is not ready; nothing when it is.
 pub fn pod(pod: &Pod) -> Option<String> {
     let name = pod.metadata.name.as_deref().unwrap_or("?");
@@ -103,12 +105,7 @@ pub fn error(error: &kube::Error) -> String {
             Some((first, rest)) => format!("it is not ready: {first} and {} more", rest.len()),
         };
     }
-    // The innermost says it best: the others say that there was one.
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    cause.to_string()
+    cause::root(error)
 }
 
 /// What the newest warning says.

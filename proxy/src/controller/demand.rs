@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use comind_model::login::{Demand, Resource, Right};
+use comind_model::login::{Demand, Resource, Right, is_word};
 
 const LOGIN: &str = "comind.pro/login";
 const ROLES: &str = "comind.pro/roles";
@@ -105,12 +105,6 @@ fn right(text: &str, namespace: &str) -> Result<Right, String> {
         namespace: namespace.into(),
         name: name.into(),
     })))
-}
-
-/// A word as it stands in a rule of RBAC.
-fn is_word(text: &str) -> bool {
-    let good = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:*".contains(&byte);
-    !text.is_empty() && text.len() <= 253 && text.bytes().all(good)
 }
 
 #[cfg(test)]

@@ -3,15 +3,15 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{BufWriter, Read, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use ring::digest::{Context, SHA256};
 use serde_json::{Value, json};
 use tar::{Builder, EntryType, Header};
 
 use crate::cluster::host::place::Place;
+use crate::digest::{self, Seen};
 
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -62,7 +62,7 @@ impl Recipe {
     /// # Errors
     /// When a file cannot be read.
     pub fn reference(&self) -> Result<String> {
-        let mut digest = Context::new(&SHA256);
+        let mut seen = Seen::new(io::sink());
         let base = self.base.as_ref().map(|base| &base.digest);
         let small = (
             &self.links,
@@ -72,12 +72,13 @@ impl Recipe {
             &self.texts,
             base,
         );
-        digest.update(format!("{small:?}").as_bytes());
+        write!(seen, "{small:?}")?;
         for (to, from) in &self.files {
-            digest.update(to.as_bytes());
-            add(&mut digest, from)?;
+            seen.write_all(to.as_bytes())?;
+            let copied = io::copy(&mut open(from)?, &mut seen);
+            copied.with_context(|| format!("cannot read {}", from.display()))?;
         }
-        let digest = hex(digest.finish().as_ref());
+        let (_, digest) = seen.finish();
         Ok(format!("comind.local/{}:{}", self.name, &digest[..16]))
     }
 
@@ -189,8 +190,7 @@ impl Archive {
             names.push(self.layer(file, digest)?);
         }
         let config = recipe.config(&digests)?;
-        let name = hex(ring::digest::digest(&SHA256, &config).as_ref());
-        let name = format!("{name}.json");
+        let name = format!("{}.json", digest::of_bytes(&config));
         self.text(&name, &config)?;
         Ok(json!({ "Config": name, "RepoTags": [reference], "Layers": names }))
     }
@@ -229,26 +229,7 @@ fn open(path: &Path) -> Result<File> {
 }
 
 fn digest_of(path: &Path) -> Result<String> {
-    let mut digest = Context::new(&SHA256);
-    add(&mut digest, path)?;
-    Ok(hex(digest.finish().as_ref()))
-}
-
-fn add(digest: &mut Context, path: &Path) -> Result<()> {
-    let mut file = open(path)?;
-    let mut piece = vec![0; 256 * 1024];
-    loop {
-        let length = file.read(&mut piece)?;
-        if length == 0 {
-            return Ok(());
-        }
-        digest.update(&piece[..length]);
-    }
-}
-
-/// In hexadecimal digits.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    Ok(digest::of(open(path)?)?.1)
 }
 
 /// In Go's words, which images use.

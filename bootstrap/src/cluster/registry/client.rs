@@ -16,6 +16,7 @@ use oci_client::{Client as Oci, Reference};
 use tokio::fs::File;
 use tokio_util::io::ReaderStream;
 
+use crate::cause;
 use crate::cluster::registry::address::Address;
 use crate::cluster::registry::login::login;
 use crate::cluster::registry::packed::{Layer, MANIFEST, Packed};
@@ -262,21 +263,12 @@ impl From<OciDistributionError> for Failed {
             E::RequestError(request) => match request.status().map(|status| status.as_u16()) {
                 Some(404) => Self::Absent,
                 Some(401 | 403) => Self::Login,
-                None if request.is_connect() => Self::Unreached(deepest(request)),
-                _ => Self::Other(deepest(request)),
+                None if request.is_connect() => Self::Unreached(cause::root(request)),
+                _ => Self::Other(cause::root(request)),
             },
             _ => Self::Other(error.to_string()),
         }
     }
-}
-
-/// What lies at the bottom of an error; what stands above it names what is named anyway.
-fn deepest(error: &dyn std::error::Error) -> String {
-    let mut below = error;
-    while let Some(next) = below.source() {
-        below = next;
-    }
-    below.to_string()
 }
 
 fn reference(name: &str) -> Result<Reference> {

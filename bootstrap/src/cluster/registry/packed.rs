@@ -3,14 +3,14 @@
 //! is pulled by it is what was made here. Layers are not compressed: what a compressor writes changes
 //! with its version. Format: OCI image specification 1.1. Must not know any registry.
 
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
-use ring::digest::{Context, SHA256};
 use serde_json::{Value, json};
 
-use crate::cluster::host::image::{Recipe, hex};
+use crate::cluster::host::image::Recipe;
+use crate::digest::{self, Seen};
 
 /// What a manifest says that it is.
 pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -94,42 +94,19 @@ fn manifest(config: &[u8], layers: &[Layer]) -> Result<Vec<u8>> {
 }
 
 fn digest(bytes: &[u8]) -> String {
-    format!(
-        "sha256:{}",
-        hex(ring::digest::digest(&SHA256, bytes).as_ref())
-    )
+    format!("sha256:{}", digest::of_bytes(bytes))
 }
 
 /// The recipe's own layer, without writing it anywhere.
 fn own(recipe: &Recipe) -> Result<Layer> {
-    let mut sum = Sum {
-        digest: Context::new(&SHA256),
-        size: 0,
-    };
-    recipe.layer(&mut sum)?;
+    let mut seen = Seen::new(io::sink());
+    recipe.layer(&mut seen)?;
+    let (size, sum) = seen.finish();
     Ok(Layer {
-        digest: format!("sha256:{}", hex(sum.digest.finish().as_ref())),
-        size: sum.size,
+        digest: format!("sha256:{sum}"),
+        size,
         file: None,
     })
-}
-
-/// Keeps nothing of what is written but its digest and its size.
-struct Sum {
-    digest: Context,
-    size: u64,
-}
-
-impl Write for Sum {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.digest.update(bytes);
-        self.size += bytes.len() as u64;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 #[cfg(test)]

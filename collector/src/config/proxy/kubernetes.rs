@@ -222,8 +222,7 @@ impl Attributes {
 
 /// A word as it stands in a rule of RBAC.
 fn word(text: &str) -> Result<(), String> {
-    let good = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:*".contains(&byte);
-    match !text.is_empty() && text.len() <= 253 && text.bytes().all(good) {
+    match login::is_word(text) {
         true => Ok(()),
         false => Err(format!("is no word of RBAC: `{text}`")),
     }
