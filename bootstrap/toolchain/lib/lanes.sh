@@ -108,7 +108,8 @@ needed() { # TOOL
 deb_batch() { # TOOL…
     local tool
     (($#)) || return 0
-    deb_install "$@" || true
+    # Said in either case: nothing of it is under way any more.
+    if deb_install "$@"; then say apt "ready"; else say apt "FAILED, see $(log_of apt)"; fi
     for tool in "$@"; do
         if deb_present "$tool"; then ready "$tool"; else failed "$tool"; fi
     done

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 use crate::http::get;
@@ -62,6 +62,10 @@ is_peer!(Node);
 impl Node {
     /// Starts it.
     pub async fn start() -> Result<Self> {
+        ensure!(
+            Path::new(LIBRARIES).join("ws").exists(),
+            "Node.js lacks its library ws; install it: apt-get install node-ws (make setup-test)"
+        );
         let make = async |dir: &Path, port: u16| {
             let script = own_file(dir, "server.js", None, SERVER)?;
             let launch = Launch::new(NODE.find()?, dir)
