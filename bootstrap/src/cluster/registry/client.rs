@@ -21,9 +21,9 @@ use crate::cluster::registry::address::Address;
 use crate::cluster::registry::login::login;
 use crate::cluster::registry::packed::{Layer, MANIFEST, Packed};
 
-/// A registry says within this whether it has something, or is not to be counted on.
+/// A registry says within this whether it has something, or is not to be counted on. Connecting has no limit
+/// of its own: two tries of it would end in the same moment, by other words.
 const ASK_LIMIT: Duration = Duration::from_secs(10);
-const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// A push of which no more goes for so long has stalled. At its end a registry may have to copy it all.
 const SILENCE: Duration = Duration::from_secs(60);
 /// What of a layer is in memory.
@@ -54,7 +54,6 @@ impl Client {
             },
             // One request a layer: not every registry takes pieces.
             use_monolithic_push: true,
-            connect_timeout: Some(CONNECT_LIMIT),
             user_agent: concat!("comind-ops/", env!("CARGO_PKG_VERSION")),
             ..ClientConfig::default()
         };
@@ -96,8 +95,8 @@ impl Client {
         }
         let digest = image.config_digest();
         if !self.has_blob(&to, &digest).await? {
-            let sent = self.oci.push_blob(&to, image.config.clone(), &digest).await;
-            sent.map_err(|error| self.words("pushed", name, error.into()))?;
+            let sending = self.oci.push_blob(&to, image.config.clone(), &digest);
+            self.taken(name, sending, &AtomicU64::new(0)).await?;
         }
         // By its tag: the registry then keeps it for longer than it keeps what nothing names.
         let tagged = Reference::with_tag(
@@ -105,13 +104,12 @@ impl Client {
             to.repository().to_owned(),
             to.tag().unwrap_or("latest").to_owned(),
         );
-        let sent = self.oci.push_manifest_raw(
+        let sending = self.oci.push_manifest_raw(
             &tagged,
             image.manifest.clone(),
             HeaderValue::from_static(MANIFEST),
         );
-        sent.await
-            .map_err(|error| self.words("pushed", name, error.into()))?;
+        self.taken(name, sending, &AtomicU64::new(0)).await?;
         ensure!(
             self.has(name).await?,
             "the registry {} took {name} and does not have it: what stands before it may change images",
@@ -150,10 +148,20 @@ impl Client {
         });
         let pieces = pieces.map_err(OciDistributionError::from);
         let sending = self.oci.push_blob_stream(to, pieces, digest, Some(size));
-        match while_going(sending, &gone, SILENCE).await {
+        self.taken(&to.whole(), sending, &gone).await
+    }
+
+    /// Waits until it has taken what is sent to it, of which `gone` says how much has gone.
+    async fn taken<T>(
+        &self,
+        name: &str,
+        sending: impl Future<Output = Result<T, OciDistributionError>>,
+        gone: &AtomicU64,
+    ) -> Result<()> {
+        match while_going(sending, gone, SILENCE).await {
             Some(Ok(_)) => Ok(()),
-            Some(Err(error)) => Err(self.words("pushed", &to.whole(), error.into())),
-            None => Err(self.words("pushed", &to.whole(), Failed::Stalled)),
+            Some(Err(error)) => Err(self.words("pushed", name, error.into())),
+            None => Err(self.words("pushed", name, Failed::Stalled)),
         }
     }
 
