@@ -3,8 +3,8 @@
 //! Must not know how requests are carried.
 
 pub mod annotations;
-pub mod demand;
 pub mod gateway;
+pub mod guard;
 pub mod read;
 pub mod tell;
 pub mod watch;

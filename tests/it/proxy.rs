@@ -5,6 +5,7 @@ mod curl;
 mod faults;
 mod forwarding;
 mod gateway;
+mod guards;
 mod hostile;
 mod hostile_h2;
 mod identity;

@@ -5,9 +5,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use comind_model::ingress::{Cidr, Protocol, Timeouts};
+use comind_model::ingress::{Protocol, Timeouts};
 
-use super::demand;
+use super::guard;
 
 /// Under which prefixes they stand.
 const PREFIXES: [&str; 2] = ["nginx.ingress.kubernetes.io/", "comind.pro/"];
@@ -27,8 +27,6 @@ pub struct Annotations {
     pub body: Option<Option<u64>>,
     /// How long upstreams are waited for.
     pub timeouts: Timeouts,
-    /// Only these clients.
-    pub allow: Vec<Cidr>,
     /// What upstreams speak.
     pub protocol: Option<Protocol>,
     /// All requests are sent there.
@@ -64,13 +62,13 @@ const MOOT: &[&str] = &[
     "proxy-next-upstream-tries",
 ];
 
-/// Reads them. What is wrong or unknown is told and changes nothing, but for what says who may ask
-/// ([`locks_out`], [`demand`]): where that cannot be read nobody may.
+/// Reads them, but for those that say who may ask ([`guard`]). What is wrong or unknown is told and changes
+/// nothing.
 pub fn read(all: &BTreeMap<String, String>) -> Annotations {
     let mut read = Annotations::default();
     for prefix in PREFIXES {
         for (key, value) in all {
-            let Some(name) = key.strip_prefix(prefix).filter(|_| !demand::reads(key)) else {
+            let Some(name) = key.strip_prefix(prefix).filter(|_| !guard::reads(key)) else {
                 continue;
             };
             if let Err(problem) = read.take(name, value.trim()) {
@@ -98,7 +96,6 @@ impl Annotations {
                 self.timeouts.stream_idle = limit.max(self.timeouts.stream_idle);
             }
             "proxy-send-timeout" => drop(seconds(value)?),
-            "whitelist-source-range" | "allowlist-source-range" => self.allow = ranges(value)?,
             "backend-protocol" => self.protocol = Some(protocol(value)?),
             "permanent-redirect" => self.redirect = Some((value.to_owned(), 301)),
             "temporal-redirect" => self.redirect = Some((value.to_owned(), 302)),
@@ -177,22 +174,6 @@ fn protocol(value: &str) -> Result<Protocol, String> {
     }
 }
 
-fn ranges(value: &str) -> Result<Vec<Cidr>, String> {
-    let read = |text: &str| text.trim().parse::<Cidr>();
-    value.split(',').map(read).collect::<Result<_, _>>()
-}
-
-/// Whether an annotation that limits who may ask cannot be read: then nobody may.
-pub fn locks_out(all: &BTreeMap<String, String>) -> bool {
-    let lists = ["whitelist-source-range", "allowlist-source-range"];
-    let given = PREFIXES
-        .iter()
-        .flat_map(|prefix| lists.iter().map(move |list| format!("{prefix}{list}")));
-    given
-        .filter_map(|key| all.get(&key))
-        .any(|value| ranges(value).is_err())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -214,7 +195,6 @@ mod tests {
             ("proxy-body-size", "8m"),
             ("proxy-read-timeout", "3600"),
             ("proxy-connect-timeout", "5s"),
-            ("whitelist-source-range", "10.0.0.0/8, 192.168.1.1"),
             ("backend-protocol", "grpc"),
             ("ssl-redirect", "false"),
             ("proxy-buffering", "off"),
@@ -223,7 +203,7 @@ mod tests {
         assert_eq!(read.body, Some(Some(8 * 1024 * 1024)));
         assert_eq!(read.timeouts.first_byte, Duration::from_secs(3600));
         assert_eq!(read.timeouts.connect, Duration::from_secs(5));
-        assert_eq!((read.allow.len(), read.protocol), (2, Some(Protocol::H2c)));
+        assert_eq!(read.protocol, Some(Protocol::H2c));
         assert_eq!(of(&[("proxy-body-size", "0")]).body, Some(None));
     }
 
@@ -239,14 +219,5 @@ mod tests {
         ] {
             assert_eq!(of(&[(key, value)]).unknown.len(), 1, "{key}");
         }
-        let key = "nginx.ingress.kubernetes.io/whitelist-source-range".to_owned();
-        assert!(locks_out(&BTreeMap::from([(
-            key.clone(),
-            "everybody".to_owned()
-        )])));
-        assert!(!locks_out(&BTreeMap::from([(
-            key,
-            "10.0.0.0/8".to_owned()
-        )])));
     }
 }

@@ -10,7 +10,6 @@ use comind_model::ingress::{
     Action, Certificate, Controller, Endpoint, Forward, Host, Path, Protocol, Rewrite, Route,
     Upstream, UpstreamTls,
 };
-use comind_model::login::Demand;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{
     HTTPIngressPath, Ingress, IngressBackend, IngressServiceBackend,
@@ -18,7 +17,7 @@ use k8s_openapi::api::networking::v1::{
 use kube::ResourceExt as _;
 
 use super::annotations::{self, Annotations};
-use super::demand;
+use super::guard::{self, Guard};
 use super::world::{Key, World};
 use crate::route::compile;
 use crate::tunnel::resolve;
@@ -117,16 +116,6 @@ fn is_ours(ingress: &Ingress, world: &World, wanted: &Controller) -> bool {
     }
 }
 
-/// Who may ask for what an Ingress describes.
-fn who_may(ingress: &Ingress, namespace: &str) -> Result<Option<Demand>, String> {
-    let all = ingress.annotations();
-    if annotations::locks_out(all) {
-        let text = "the list of allowed clients cannot be read, so nothing of this is served";
-        return Err(text.to_owned());
-    }
-    demand::read(all, namespace)
-}
-
 struct Reading<'a> {
     world: &'a World,
     made: Made,
@@ -139,8 +128,8 @@ struct One<'a> {
     namespace: String,
     name: String,
     annotations: Annotations,
-    /// Who may ask; everybody where none.
-    demand: Option<Demand>,
+    /// Who may ask.
+    guard: Guard,
     /// Hosts that have a certificate.
     secure: BTreeSet<&'a str>,
     told: Vec<Told>,
@@ -160,7 +149,7 @@ impl<'a> Reading<'a> {
         let (namespace, name) = (ingress.namespace().unwrap_or_default(), ingress.name_any());
         let mut one = One {
             annotations: annotations::read(ingress.annotations()),
-            demand: None,
+            guard: Guard::default(),
             namespace,
             name,
             secure: BTreeSet::new(),
@@ -169,9 +158,9 @@ impl<'a> Reading<'a> {
         for problem in std::mem::take(&mut one.annotations.unknown) {
             one.tell("UnknownAnnotation", problem);
         }
-        match who_may(ingress, &one.namespace) {
-            Ok(demand) => {
-                one.demand = demand;
+        match guard::read(ingress.annotations(), &one.namespace) {
+            Ok(guard) => {
+                one.guard = guard;
                 self.certificates(ingress, &mut one);
                 self.rules(ingress, &mut one);
             }
@@ -336,10 +325,10 @@ impl<'a> Reading<'a> {
             || (secure && one.annotations.ssl_redirect != Some(false));
         let name = format!("{}/{} {host}{}", one.namespace, one.name, path.as_str());
         self.made.routes.push(Route {
-            allow: one.annotations.allow.clone(),
+            allow: one.guard.allow.clone(),
             https_only,
             body_limit: one.annotations.body.flatten(),
-            demand: one.demand.clone(),
+            demand: one.guard.demand.clone(),
             ..Route::open(name, host_of, path, action)
         });
         Ok(())

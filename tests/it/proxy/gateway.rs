@@ -13,19 +13,19 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::curl::{Seen, curl};
-use super::ingress::{pod, staff};
+use super::ingress::pod;
 use crate::serve::{LATER, Serve};
 
 const API: &str = "/apis/gateway.networking.k8s.io/v1";
 
-struct Cluster {
-    api: KubeApi,
-    port: Port,
+pub(super) struct Cluster {
+    pub(super) api: KubeApi,
+    pub(super) port: Port,
     tls: Port,
 }
 
 impl Cluster {
-    async fn start() -> Result<Self> {
+    pub(super) async fn start() -> Result<Self> {
         let api = KubeApi::start().await?;
         api.define_gateways().await?;
         for name in ["shop", "data", "other"] {
@@ -49,7 +49,7 @@ impl Cluster {
         Ok(cluster)
     }
 
-    fn config(&self) -> String {
+    pub(super) fn config(&self) -> String {
         format!(
             "api: {{ listen: LISTEN }}\ndata_dir: DATA\nproxy:\n  listen: {}\n  tls: {{ listen: {} }}\n  \
              kubernetes:\n    kubeconfig: {}\n    gateway: {{ addresses: [192.0.2.10], ports: {{ 80: {}, 443: {} }} }}\n",
@@ -66,7 +66,7 @@ impl Cluster {
         Serve::start_with(&self.config()).await
     }
 
-    async fn send(&self, method: Method, path: &str, object: &Value) -> Result<Value> {
+    pub(super) async fn send(&self, method: Method, path: &str, object: &Value) -> Result<Value> {
         let text = if object.is_null() {
             String::new()
         } else {
@@ -77,7 +77,13 @@ impl Cluster {
     }
 
     /// An object of the Gateway API.
-    async fn make(&self, namespace: &str, kind: &str, name: &str, spec: Value) -> Result<()> {
+    pub(super) async fn make(
+        &self,
+        namespace: &str,
+        kind: &str,
+        name: &str,
+        spec: Value,
+    ) -> Result<()> {
         let version = if kind == "ReferenceGrant" {
             "v1beta1"
         } else {
@@ -89,18 +95,24 @@ impl Cluster {
         self.send(Method::POST, &path, &object).await.map(drop)
     }
 
-    async fn gateway(&self, name: &str, class: &str, listeners: Value) -> Result<()> {
+    pub(super) async fn gateway(&self, name: &str, class: &str, listeners: Value) -> Result<()> {
         let spec = json!({ "gatewayClassName": class, "listeners": listeners });
         self.make("shop", "Gateway", name, spec).await
     }
 
     /// A route of `web` whose backends say in a header who they are.
-    async fn route(&self, namespace: &str, name: &str, host: &str, rules: Value) -> Result<()> {
+    pub(super) async fn route(
+        &self,
+        namespace: &str,
+        name: &str,
+        host: &str,
+        rules: Value,
+    ) -> Result<()> {
         let spec = json!({ "parentRefs": [{ "name": "web", "namespace": "shop" }], "hostnames": [host], "rules": rules });
         self.make(namespace, "HTTPRoute", name, spec).await
     }
 
-    async fn service(&self, namespace: &str, name: &str, pod: SocketAddr) -> Result<()> {
+    pub(super) async fn service(&self, namespace: &str, name: &str, pod: SocketAddr) -> Result<()> {
         let service = json!({ "metadata": { "name": name }, "spec": { "ports": [{ "name": "http", "port": 80 }] } });
         let path = format!("/api/v1/namespaces/{namespace}/services");
         self.send(Method::POST, &path, &service).await?;
@@ -114,13 +126,19 @@ impl Cluster {
         self.send(Method::POST, &path, &slice).await.map(drop)
     }
 
-    async fn ask(&self, host: &str, path: &str, more: &[&str]) -> Result<Seen> {
+    pub(super) async fn ask(&self, host: &str, path: &str, more: &[&str]) -> Result<Seen> {
         let url = format!("http://{host}:{}{path}", self.port.number());
         curl(self.port.addr(), &url, more).await
     }
 
     /// Waits until this is answered so.
-    async fn until(&self, serve: &Serve, host: &str, path: &str, status: u16) -> Result<Seen> {
+    pub(super) async fn until(
+        &self,
+        serve: &Serve,
+        host: &str,
+        path: &str,
+        status: u16,
+    ) -> Result<Seen> {
         let what = format!("{status} for {host}{path}");
         let waited = wait_for(&what, LATER, async || {
             let seen = self.ask(host, path, &[]).await?;
@@ -131,7 +149,7 @@ impl Cluster {
     }
 
     /// Waits until a condition (found by `conditions` in the status) says this.
-    async fn until_told(
+    pub(super) async fn until_told(
         &self,
         serve: &Serve,
         (kind, namespace, name): (&str, &str, &str),
@@ -158,12 +176,12 @@ impl Cluster {
     }
 }
 
-fn path_of(namespace: &str, kind: &str, version: &str) -> String {
+pub(super) fn path_of(namespace: &str, kind: &str, version: &str) -> String {
     let kind = kind.to_ascii_lowercase();
     format!("/apis/gateway.networking.k8s.io/{version}/namespaces/{namespace}/{kind}")
 }
 
-fn listener(name: &str, host: Option<&str>, from: &str) -> Value {
+pub(super) fn listener(name: &str, host: Option<&str>, from: &str) -> Value {
     let mut made = json!({ "name": name, "port": 80, "protocol": "HTTP",
         "allowedRoutes": { "namespaces": { "from": from } } });
     if let Some(host) = host {
@@ -173,7 +191,7 @@ fn listener(name: &str, host: Option<&str>, from: &str) -> Value {
 }
 
 /// To a service of this name, which is told who it is.
-fn backend(name: &str, weight: u32) -> Value {
+pub(super) fn backend(name: &str, weight: u32) -> Value {
     json!({ "name": name, "port": 80, "weight": weight, "filters": [{
         "type": "RequestHeaderModifier",
         "requestHeaderModifier": { "set": [{ "name": "x-backend", "value": name }] },
@@ -184,7 +202,7 @@ fn to(name: &str) -> Value {
     json!([{ "backendRefs": [backend(name, 1)] }])
 }
 
-const PARENT: &str = "/status/parents/0/conditions";
+pub(super) const PARENT: &str = "/status/parents/0/conditions";
 const OWN: &str = "/status/conditions";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -571,51 +589,4 @@ async fn without_the_definitions_ingress_objects_are_served() -> Result<()> {
         Ok(())
     })
     .await
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn logins_stand_before_routes_that_ask_for_one() -> Result<()> {
-    let cluster = Cluster::start().await?;
-    let node = Node::start().await?;
-    let (pod, _task) = pod(node.addr()).await?;
-    cluster.service("shop", "web", pod).await?;
-    cluster
-        .gateway("web", "comind", json!([listener("http", None, "All")]))
-        .await?;
-    for (name, annotations) in [
-        ("open", json!({})),
-        (
-            "asks",
-            json!({ "comind.pro/login": "staff", "comind.pro/roles": "admin" }),
-        ),
-        ("garbled", json!({ "comind.pro/roles": "admin" })),
-    ] {
-        let rules = json!([{ "backendRefs": [backend("web", 1)] }]);
-        cluster
-            .route("shop", name, &format!("{name}.test"), rules)
-            .await?;
-        let path = format!("{}s/{name}", path_of("shop", "HTTPRoute", "v1"));
-        let patch = json!({ "metadata": { "annotations": annotations } });
-        cluster.send(Method::PATCH, &path, &patch).await?;
-    }
-    let dir = tempfile::tempdir()?;
-    let logins = staff(dir.path(), &[("ada", "admin")])?;
-    let serve = Serve::start_with(&(cluster.config() + &logins)).await?;
-    cluster.until(&serve, "open.test", "/", 200).await?;
-    cluster.until(&serve, "asks.test", "/", 401).await?;
-    let token = ["-H", "authorization: Bearer ada-0123456789abcdef"];
-    let seen = cluster.ask("asks.test", "/", &token).await?;
-    ensure!(seen.status == 200, "{seen:?}");
-    // What cannot be read serves nobody, and says so.
-    let seen = cluster.ask("garbled.test", "/", &token).await?;
-    ensure!(seen.status == 500, "{seen:?}");
-    cluster
-        .until_told(
-            &serve,
-            ("HTTPRoute", "shop", "garbled"),
-            "/status/parents/0/conditions",
-            ("Accepted", "False", "UnsupportedValue"),
-        )
-        .await
-        .map(drop)
 }

@@ -20,14 +20,14 @@ const INGRESSES: &str = "/apis/networking.k8s.io/v1/namespaces/shop/ingresses";
 const SLICES: &str = "/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices";
 const SERVICES: &str = "/api/v1/namespaces/shop/services";
 
-struct Cluster {
-    api: KubeApi,
-    port: Port,
+pub(super) struct Cluster {
+    pub(super) api: KubeApi,
+    pub(super) port: Port,
     tls: Port,
 }
 
 impl Cluster {
-    async fn start() -> Result<Self> {
+    pub(super) async fn start() -> Result<Self> {
         let api = KubeApi::start().await?;
         api.make_namespace("shop").await?;
         let class = json!({ "metadata": { "name": "edge" }, "spec": { "controller": "comind.pro/ingress" } });
@@ -42,7 +42,7 @@ impl Cluster {
         Ok(cluster)
     }
 
-    fn config(&self, kubeconfig: &Path) -> String {
+    pub(super) fn config(&self, kubeconfig: &Path) -> String {
         format!(
             "api: {{ listen: LISTEN }}\ndata_dir: DATA\nproxy:\n  listen: {}\n  tls: {{ listen: {} }}\n  \
              kubernetes: {{ kubeconfig: {}, status: [192.0.2.10] }}\n",
@@ -81,7 +81,7 @@ impl Cluster {
     }
 
     /// A service whose only pod is at this address.
-    async fn service(&self, name: &str, pod: SocketAddr) -> Result<()> {
+    pub(super) async fn service(&self, name: &str, pod: SocketAddr) -> Result<()> {
         let ports = json!([{ "name": "http", "port": 80, "targetPort": "web" }]);
         let service = json!({ "metadata": { "name": name }, "spec": { "ports": ports, "selector": { "app": name } } });
         self.post(SERVICES, &service).await?;
@@ -97,7 +97,7 @@ impl Cluster {
         self.post(SLICES, &slice).await
     }
 
-    async fn ingress(
+    pub(super) async fn ingress(
         &self,
         name: &str,
         class: &str,
@@ -114,7 +114,7 @@ impl Cluster {
         self.post(INGRESSES, &object).await
     }
 
-    async fn ask(&self, host: &str, path: &str) -> Result<Seen> {
+    pub(super) async fn ask(&self, host: &str, path: &str) -> Result<Seen> {
         curl(
             self.port.addr(),
             &format!("http://{host}:{}{path}", self.port.number()),
@@ -124,7 +124,7 @@ impl Cluster {
     }
 
     /// Waits until this is answered so.
-    async fn until(
+    pub(super) async fn until(
         &self,
         serve: &Serve,
         host: &str,
@@ -141,7 +141,12 @@ impl Cluster {
     }
 
     /// Waits until an Event of this reason stands by the Ingress.
-    async fn until_told(&self, serve: &Serve, ingress: &str, reason: &str) -> Result<String> {
+    pub(super) async fn until_told(
+        &self,
+        serve: &Serve,
+        ingress: &str,
+        reason: &str,
+    ) -> Result<String> {
         let what = format!("an Event {reason}");
         let waited = wait_for(&what, LATER, async || {
             let events = self
@@ -159,7 +164,7 @@ impl Cluster {
     }
 }
 
-fn rule(host: &str, path: &str, kind: &str, service: &str) -> Value {
+pub(super) fn rule(host: &str, path: &str, kind: &str, service: &str) -> Value {
     json!({ "host": host, "http": { "paths": [{
         "path": path, "pathType": kind, "backend": { "service": { "name": service, "port": { "name": "http" } } },
     }] } })
@@ -547,98 +552,5 @@ async fn a_bad_object_harms_no_good_one_and_a_lost_cluster_none() -> Result<()> 
         .until(&serve, "later.test", "/", |seen| seen.status == 200)
         .await?;
     ensure!(cluster.ask("good.test", "/").await?.status == 200);
-    Ok(())
-}
-
-/// A login `staff` by tokens `NAME-0123456789abcdef`, as the last lines of a configuration.
-pub(super) fn staff(dir: &Path, all: &[(&str, &str)]) -> Result<String> {
-    let mut text = "  logins:\n    staff:\n      bearer:\n        tokens:\n".to_owned();
-    for (name, role) in all {
-        let file = dir.join(name);
-        std::fs::write(&file, format!("{name}-0123456789abcdef"))?;
-        let file = file.display();
-        text += &format!("          {name}: {{ token_file: {file}, roles: [{role}] }}\n");
-    }
-    Ok(text)
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn logins_stand_before_objects_that_ask_for_one() -> Result<()> {
-    let cluster = Cluster::start().await?;
-    let node = Node::start().await?;
-    let (pod, _task) = pod(node.addr()).await?;
-    cluster.service("web", pod).await?;
-    let theirs = "nginx.ingress.kubernetes.io";
-    for (name, annotations) in [
-        ("open", json!({})),
-        ("any", json!({ "comind.pro/login": "staff" })),
-        (
-            "admins",
-            json!({ "comind.pro/login": "staff", "comind.pro/roles": "admin, owner" }),
-        ),
-        // Which this login cannot know.
-        (
-            "right",
-            json!({ "comind.pro/login": "staff", "comind.pro/access": "get services/proxy web" }),
-        ),
-        ("typo", json!({ "comind.pro/login": "stuff" })),
-        // Protected under ingress-nginx: not open here.
-        (
-            "theirs",
-            json!({ format!("{theirs}/auth-url"): "https://login.example.org/auth" }),
-        ),
-        (
-            "listed",
-            json!({ format!("{theirs}/denylist-source-range"): "192.0.2.0/24" }),
-        ),
-        (
-            "garbled",
-            json!({ "comind.pro/login": "staff", "comind.pro/access": "everything" }),
-        ),
-    ] {
-        let rules = json!([rule(&format!("{name}.test"), "/", "Prefix", "web")]);
-        cluster
-            .ingress(name, "edge", annotations, rules, json!({}))
-            .await?;
-    }
-    let dir = tempfile::tempdir()?;
-    let logins = staff(dir.path(), &[("ada", "admin"), ("bob", "dev")])?;
-    let config = cluster.config(cluster.api.kubeconfig()) + &logins;
-    let serve = Serve::start_with(&config).await?;
-    cluster
-        .until(&serve, "open.test", "/", |seen| seen.status == 200)
-        .await?;
-
-    let by = async |host: &str, token: &str| -> Result<u16> {
-        let url = format!("http://{host}.test:{}/", cluster.port.number());
-        let header = format!("authorization: Bearer {token}-0123456789abcdef");
-        Ok(curl(cluster.port.addr(), &url, &["-H", &header])
-            .await?
-            .status)
-    };
-    for (host, ada, bob, nobody) in [
-        ("any", 200, 200, 401),
-        ("admins", 200, 403, 401),
-        ("right", 403, 403, 401),
-        ("typo", 503, 503, 503),
-        ("theirs", 404, 404, 404),
-        ("listed", 404, 404, 404),
-        ("garbled", 404, 404, 404),
-    ] {
-        let seen = [
-            by(host, "ada").await?,
-            by(host, "bob").await?,
-            cluster.ask(&format!("{host}.test"), "/").await?.status,
-        ];
-        ensure!(seen == [ada, bob, nobody], "{host}: {seen:?}");
-    }
-    for (ingress, says) in [
-        ("theirs", "auth-url"),
-        ("listed", "denylist-source-range"),
-        ("garbled", "everything"),
-    ] {
-        let note = cluster.until_told(&serve, ingress, "NobodyAllowed").await?;
-        ensure!(note.contains(says), "{note}");
-    }
     Ok(())
 }

@@ -16,7 +16,7 @@ use super::kinds::{GROUP, Kind, ParentRef, RouteSpec};
 use super::read::CONTROLLER;
 use super::rules;
 use super::status::{Condition, Trouble, conditions, resolved};
-use crate::controller::demand;
+use crate::controller::guard;
 use crate::controller::world::{Key, World};
 use crate::route::hosts::intersection;
 
@@ -117,14 +117,17 @@ fn read_rules(world: &World, kind: &'static str, key: &Key, spec: &RouteSpec) ->
 
 /// Before every rule: what its annotations ask of people. Where they cannot be read nothing is served.
 fn guard(rules: &mut Rules, annotations: &BTreeMap<String, String>, namespace: &str) {
-    let demand = demand::read(annotations, namespace);
+    let guard = guard::read(annotations, namespace);
     for entry in &mut rules.entries {
-        match &demand {
-            Ok(demand) => entry.route.demand.clone_from(demand),
+        match &guard {
+            Ok(guard) => {
+                entry.route.allow.clone_from(&guard.allow);
+                entry.route.demand.clone_from(&guard.demand);
+            }
             Err(text) => entry.route.action = backends::broken(text),
         }
     }
-    if let Err(text) = demand {
+    if let Err(text) = guard {
         rules.unsupported = vec![text];
         rules.all_bad = true;
     }

@@ -1,10 +1,12 @@
-//! Who may ask for what an object of a cluster describes: our annotations `login`, `roles` and `access`,
-//! and those of ingress-nginx that let in only some. Pure. What cannot be read, or is not obeyed here,
-//! lets nobody in: the object was written to keep somebody out.
+//! Who may ask for what an object of a cluster describes, be it an Ingress or a route of a Gateway: our
+//! annotations `login`, `roles` and `access`, lists of allowed clients, and those of ingress-nginx that
+//! let in only some. Pure. What cannot be read, or is not obeyed here, lets nobody in: the object was
+//! written to keep somebody out.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use comind_model::ingress::Cidr;
 use comind_model::login::{Demand, Resource, Right, is_word};
 
 const LOGIN: &str = "comind.pro/login";
@@ -18,28 +20,63 @@ const LOGINS: [&str; 3] = [
     "nginx.ingress.kubernetes.io/auth-tls-secret",
 ];
 /// Those that nothing of ours takes the place of.
-const LISTS: [&str; 2] = [
+const DENIED: [&str; 2] = [
     "nginx.ingress.kubernetes.io/denylist-source-range",
     "comind.pro/denylist-source-range",
 ];
+/// Lists of allowed clients: the first that is there counts.
+const ALLOWED: [&str; 4] = [
+    "comind.pro/allowlist-source-range",
+    "comind.pro/whitelist-source-range",
+    "nginx.ingress.kubernetes.io/allowlist-source-range",
+    "nginx.ingress.kubernetes.io/whitelist-source-range",
+];
 
-/// Whether this module reads the annotation.
-pub fn reads(key: &str) -> bool {
-    [LOGIN, ROLES, ACCESS].contains(&key)
+/// Who may ask.
+#[derive(Debug, Default, PartialEq)]
+pub struct Guard {
+    /// Only these clients; all where none.
+    pub allow: Vec<Cidr>,
+    /// What they must show; nothing where there is none.
+    pub demand: Option<Demand>,
 }
 
-/// What somebody must show; nothing where everybody may ask. Names without a namespace are those of
-/// `namespace`.
+/// Whether this module, and no other, reads the annotation.
+pub fn reads(key: &str) -> bool {
+    [LOGIN, ROLES, ACCESS].contains(&key) || ALLOWED.contains(&key)
+}
+
+/// Who may ask. Names without a namespace are those of `namespace`.
 ///
 /// # Errors
 /// Why nobody may ask.
-pub fn read(all: &BTreeMap<String, String>, namespace: &str) -> Result<Option<Demand>, String> {
-    let given = |key: &str| all.get(key).map(|value| value.trim());
-    if let Some(key) = LISTS.iter().find(|key| all.contains_key(**key)) {
+pub fn read(all: &BTreeMap<String, String>, namespace: &str) -> Result<Guard, String> {
+    if let Some(key) = DENIED.iter().find(|key| all.contains_key(**key)) {
         return Err(format!(
             "{key} is not obeyed here: nobody is let in. Clients are allowed by allowlist-source-range"
         ));
     }
+    Ok(Guard {
+        allow: clients(all)?,
+        demand: demand(all, namespace)?,
+    })
+}
+
+/// The clients that may ask; all where nothing is said of them.
+fn clients(all: &BTreeMap<String, String>) -> Result<Vec<Cidr>, String> {
+    let given = ALLOWED.iter().find_map(|key| Some((key, all.get(*key)?)));
+    let Some((key, value)) = given else {
+        return Ok(Vec::new());
+    };
+    let ranges = value.split(',').map(|range| range.trim().parse());
+    ranges
+        .collect::<Result<_, String>>()
+        .map_err(|problem| format!("{key}: {problem}: nobody is let in"))
+}
+
+/// What they must show; nothing where it is nothing.
+fn demand(all: &BTreeMap<String, String>, namespace: &str) -> Result<Option<Demand>, String> {
+    let given = |key: &str| all.get(key).map(|value| value.trim());
     let Some(login) = given(LOGIN).filter(|login| !login.is_empty()) else {
         let lost = [LOGIN, ROLES, ACCESS].iter().chain(&LOGINS);
         return match lost.into_iter().find(|key| all.contains_key(**key)) {
@@ -117,7 +154,7 @@ mod tests {
         let all = pairs
             .iter()
             .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
-        read(&all.collect(), "home")
+        read(&all.collect(), "home").map(|guard| guard.demand)
     }
 
     fn right_of(text: &str) -> Option<String> {
@@ -155,7 +192,7 @@ mod tests {
     #[test]
     fn what_would_keep_somebody_out_and_is_not_obeyed_keeps_all_out() {
         for pairs in [
-            &[(LISTS[0], "10.0.0.0/8"), (LOGIN, "staff")][..],
+            &[(DENIED[0], "10.0.0.0/8"), (LOGIN, "staff")][..],
             &[(LOGINS[0], "basic")],
             &[(LOGINS[1], "https://login.example.org")],
             &[(LOGINS[2], "ns/ca")],
@@ -168,11 +205,28 @@ mod tests {
             &[(LOGIN, "staff"), (ACCESS, "get /metrics more")],
             &[(LOGIN, "staff"), (ACCESS, "get a b c")],
             &[(LOGIN, "staff"), (ACCESS, "get a$ b")],
+            &[(ALLOWED[3], "everybody")],
+            &[(ALLOWED[0], "")],
+            // The wrong one is not made good by one of another proxy's.
+            &[(ALLOWED[0], "10.0.0.0/"), (ALLOWED[2], "10.0.0.0/8")],
         ] {
             assert!(of(pairs).is_err(), "{pairs:?}");
         }
         // Ours in its place.
         assert!(of(&[(LOGINS[1], "https://login.example.org"), (LOGIN, "staff")]).is_ok());
+    }
+
+    #[test]
+    fn clients_are_allowed_by_any_of_the_names_and_ours_counts() {
+        for key in ALLOWED {
+            let all = [(key, "10.0.0.0/8, 192.168.1.1"), (ALLOWED[3], "0.0.0.0/0")];
+            let all = all.map(|(key, value)| (key.to_owned(), value.to_owned()));
+            let [first, rest] = all;
+            // The later of two that are the same counts.
+            let read = read(&BTreeMap::from([rest, first]), "home").expect("a guard");
+            assert_eq!((read.allow.len(), read.demand), (2, None), "{key}");
+        }
+        assert_eq!(read(&BTreeMap::new(), "home"), Ok(Guard::default()));
     }
 
     proptest! {
