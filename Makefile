@@ -103,8 +103,8 @@ conformance-gateway: setup-cluster ## The official suite of the Gateway API agai
 	@$(CARGO) build --locked
 	@tests/conformance/gateway $(ARGS)
 
-# Much of a test is waiting for servers, and tests of one environment wait for each other.
-TEST_THREADS ?= $(shell echo $$((2 * $$(nproc))))
+# Much of a test is waiting for servers. Two a core end no sooner, and have the machine late for what is tested.
+TEST_THREADS ?= $(shell echo $$(($$(nproc) + 1)))
 
 .PHONY: test test-build selftest fmt lint deny fuzz
 test: ## All tests, against real servers

@@ -119,20 +119,22 @@ async fn prometheus_scrapes_by_tls_with_a_password_and_with_a_token() -> Result<
         Ok(())
     });
     scraped.await.map_err(|error| secured.serve.blame(error))?;
-    let metrics = secured.metrics().await?;
-    let labels = [("path", "/metrics"), ("status", "2xx")];
-    ensure!(
-        value(&metrics, "comind_api_requests_total", &labels) > Some(1.0),
-        "{metrics}"
-    );
-    for reason in ["wrong", "missing"] {
-        let counted = value(
-            &metrics,
-            "comind_api_auth_failures_total",
-            &[("reason", reason)],
+    // A scrape that was given up is `up == 0` too, so that who was refused is waited for.
+    let metrics = wait_for("what was counted", LATER, async || {
+        let metrics = secured.metrics().await?;
+        let labels = [("path", "/metrics"), ("status", "2xx")];
+        ensure!(
+            value(&metrics, "comind_api_requests_total", &labels) > Some(1.0),
+            "{metrics}"
         );
-        ensure!(counted >= Some(1.0), "{reason}: {counted:?}");
-    }
+        for reason in ["wrong", "missing"] {
+            let labels = [("reason", reason)];
+            let counted = value(&metrics, "comind_api_auth_failures_total", &labels);
+            ensure!(counted >= Some(1.0), "{reason}: {counted:?}");
+        }
+        Ok(metrics)
+    })
+    .await?;
     let end = value(
         &metrics,
         "comind_api_certificate_expiry_timestamp_seconds",
