@@ -180,13 +180,12 @@ impl Daemon {
         ensure!(made, "{said}");
         // The gateway's address, where only the port has to be free.
         let port = Port::free()?.addr().port();
-        let process = Command::new(GIT.find()?)
-            .args([
-                "daemon",
-                "--reuseaddr",
-                "--export-all",
-                "--enable=receive-pack",
-            ])
+        // Not by `git daemon`, whose child would outlive it.
+        let mut programs = Command::new(GIT.find()?);
+        programs.arg("--exec-path");
+        let programs = crate::ops::finish(programs).await?.out;
+        let process = Command::new(Path::new(programs.trim()).join("git-daemon"))
+            .args(["--reuseaddr", "--export-all", "--enable=receive-pack"])
             .args(["--listen=10.231.3.1", &format!("--port={port}")])
             .arg(format!("--base-path={}", base.display()))
             .arg(&base)
