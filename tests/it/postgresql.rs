@@ -217,7 +217,7 @@ async fn a_server_that_ends_idle_sessions_is_no_outage() -> Result<()> {
     serve.until_up("rarely").await?;
     let mut events = serve.events().await?;
     events.snapshot(SOON).await?;
-    serve.until_looked("rarely", 30).await?;
+    serve.until_looked("rarely", 50).await?;
     ensure!(events.since().is_empty(), "{:?}", events.since());
     Ok(())
 }
