@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -60,6 +61,35 @@ where
     }
 }
 
+/// Waits for something that goes somewhere, as long as more of it goes: `gone` says how much has, and `heard`
+/// hears of it now and then. Nothing when no more has gone for `silence`.
+pub async fn while_going<T>(
+    going: impl Future<Output = T>,
+    gone: &AtomicU64,
+    silence: Duration,
+    mut heard: impl FnMut(u64),
+) -> Option<T> {
+    let mut going = std::pin::pin!(going);
+    let mut before = gone.load(Ordering::Relaxed);
+    let mut since = Instant::now();
+    loop {
+        let tick = Instant::now() + HEARD.min(silence);
+        if let Ok(done) = tokio::time::timeout_at(tick, &mut going).await {
+            return Some(done);
+        }
+        let now = gone.load(Ordering::Relaxed);
+        if now != before {
+            (before, since) = (now, Instant::now());
+            heard(now);
+        } else if since.elapsed() >= silence {
+            return None;
+        }
+    }
+}
+
+/// How often it is told how much has gone.
+const HEARD: Duration = Duration::from_secs(5);
+
 /// A reason with a changing figure in it is not told forever.
 const MAX_HEARD: usize = 20;
 
@@ -68,7 +98,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 #[cfg(test)]
 mod tests {
-    use super::{Gave, Look, until};
+    use super::{Gave, Look, until, while_going};
+    use std::sync::atomic::{AtomicU64, Ordering};
     use std::time::Duration;
 
     #[tokio::test]
@@ -94,5 +125,30 @@ mod tests {
         let gave =
             until::<(), (), _>(Duration::from_millis(50), |_| {}, std::future::pending).await;
         assert!(matches!(gave, Err(Gave::TimedOut(_))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_goes_is_waited_for_and_what_stalls_is_not() {
+        let gone = AtomicU64::new(0);
+        let second = Duration::from_secs(1);
+        let piece = async || {
+            tokio::time::sleep(second).await;
+            gone.fetch_add(1, Ordering::Relaxed);
+        };
+        let slow = async {
+            for _ in 0..10 {
+                piece().await;
+            }
+        };
+        let mut heard = Vec::new();
+        let went = while_going(slow, &gone, second * 2, |now| heard.push(now)).await;
+        assert_eq!(went, Some(()));
+        assert!(heard.is_sorted() && heard.len() > 2, "{heard:?}");
+        let stalls = async {
+            piece().await;
+            std::future::pending::<()>().await;
+        };
+        assert_eq!(while_going(stalls, &gone, second * 2, drop).await, None);
+        assert_eq!(gone.load(Ordering::Relaxed), 11);
     }
 }

@@ -155,6 +155,7 @@ async fn the_whole_life_of_a_cluster() -> Result<()> {
     a_service_is_reached_from_this_machine(&cluster).await?;
     nothing_to_do(&cluster).await?;
     drift_is_seen_and_healed(&cluster).await?;
+    a_late_etcd_is_waited_for(&cluster).await?;
     a_crash_is_repaired(&cluster).await?;
     stop_and_start(&cluster).await?;
     nothing_is_left(&cluster).await
@@ -266,6 +267,38 @@ async fn drift_is_seen_and_healed(cluster: &Cluster) -> Result<()> {
         ensure!(plan.out.contains(change), "{}", plan.said());
     }
     cluster.good(&["cluster", "create"]).await?;
+    nothing_to_do(cluster).await
+}
+
+/// As on a disk that is busy with images: what fails by it is said, and tried again.
+async fn a_late_etcd_is_waited_for(cluster: &Cluster) -> Result<()> {
+    let service = ["-n", "kube-system", "delete", "service", "kube-dns"];
+    cluster.ask(&service).await?;
+    let etcd = pid(&cluster.row("etcd").await?)?;
+    let said = cluster.ops.dir().join("late-etcd");
+    kill_process(etcd, Signal::STOP)?;
+    let run = cluster.ops.command(&["bootstrap", "--only", "dns"]);
+    let mut run = Command::from(run)
+        .stderr(std::fs::File::create(&said)?)
+        .kill_on_drop(true)
+        .spawn()?;
+    let waits = wait_for("the reason", START, async || {
+        let said = std::fs::read_to_string(&said)?;
+        ensure!(
+            said.contains("dns  ") && said.contains("waiting: "),
+            "{said}"
+        );
+        Ok(())
+    })
+    .await;
+    kill_process(etcd, Signal::CONT)?;
+    waits?;
+    let ended = tokio::time::timeout(START, run.wait()).await??;
+    let said = std::fs::read_to_string(&said)?;
+    ensure!(
+        ended.success() && said.contains("make Service kube-system/kube-dns"),
+        "{said}"
+    );
     nothing_to_do(cluster).await
 }
 

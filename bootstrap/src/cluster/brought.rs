@@ -65,7 +65,8 @@ impl Step for Brought {
     }
 
     fn limit(&self) -> Duration {
-        Duration::from_secs(300)
+        // As long as k3d's own import may take, and a look at the end of it.
+        Duration::from_secs(660)
     }
 
     async fn observe(&self) -> Result<Vec<String>> {

@@ -9,6 +9,7 @@ use kube::core::GroupVersionKind;
 use kube::{Client, Config};
 use serde_json::Value;
 
+use crate::cause::{self, Passing};
 use crate::cluster::why;
 use crate::fingerprint;
 use crate::plan::step::Change;
@@ -196,10 +197,7 @@ pub async fn apply(client: &Client, seen: &[Seen]) -> Result<()> {
         api(client, &one.wanted)?
             .patch(name(&one.wanted)?, &params, &Patch::Apply(&one.wanted))
             .await
-            .map_err(|error| {
-                let (title, why) = (title(&one.wanted), why::error(&error));
-                anyhow!("the cluster refused {title}: {why}")
-            })?;
+            .map_err(|error| refused(&title(&one.wanted), &error))?;
     }
     Ok(())
 }
@@ -215,10 +213,17 @@ pub async fn remove(client: &Client, seen: &Seen) -> Result<()> {
     let deleted = api(client, &seen.wanted)?
         .delete(name(&seen.wanted)?, &DeleteParams::default())
         .await;
-    deleted.map(drop).map_err(|error| {
-        let (title, why) = (seen.title(), why::error(&error));
-        anyhow!("the cluster refused to remove {title}: {why}")
-    })
+    deleted
+        .map(drop)
+        .map_err(|error| refused(&format!("to remove {}", seen.title()), &error))
+}
+
+fn refused(what: &str, error: &kube::Error) -> anyhow::Error {
+    let words = format!("the cluster refused {what}: {}", why::error(error));
+    match cause::of_api_passes(error) {
+        true => Passing(words).into(),
+        false => anyhow!(words),
+    }
 }
 
 fn name(object: &Value) -> Result<&str> {

@@ -12,6 +12,7 @@ use futures_util::stream::FuturesUnordered;
 use serde::Serialize;
 use tokio::time::Instant;
 
+use crate::cause;
 use crate::event::{About, Level, Report, now, say};
 use crate::plan::graph::{Graph, Id};
 use crate::plan::journal::{Entry, Journal, interrupted};
@@ -166,6 +167,36 @@ async fn bring(step: &dyn Planned, most: Duration, report: &dyn Report) -> Ended
     }
 }
 
+/// Brings it until that succeeds, fails for good, or its time is over: what passes by itself, such as a busy
+/// etcd, is waited for.
+async fn tried(
+    step: &dyn Planned,
+    about: About<'_>,
+    end: Instant,
+) -> Result<Vec<Change>, Gave<anyhow::Error>> {
+    let mut made = Vec::new();
+    let mut last = String::new();
+    while let Ok(ended) = tokio::time::timeout_at(end, step.bring(about, &mut made)).await {
+        let error = match ended {
+            Ok(()) => return Ok(made),
+            Err(error) if cause::passes(&error) => format!(": {error:#}"),
+            Err(error) => return Err(Gave::Hopeless(error)),
+        };
+        if error != last {
+            about.say(Level::Waiting, format!("waiting{error}"));
+            last = error;
+        }
+        if Instant::now() + AGAIN > end {
+            break;
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+    Err(Gave::TimedOut(last))
+}
+
+/// Between two tries of a step.
+const AGAIN: Duration = Duration::from_millis(500);
+
 async fn brought(step: &dyn Planned, about: About<'_>, limit: Duration) -> Result<Vec<Change>> {
     let end = Instant::now() + limit;
     let with_lines = |error: anyhow::Error| {
@@ -175,10 +206,10 @@ async fn brought(step: &dyn Planned, about: About<'_>, limit: Duration) -> Resul
             false => anyhow!("{error:#}\nits last lines:\n  {}", lines.join("\n  ")),
         }
     };
-    let changes = match tokio::time::timeout_at(end, step.bring(about)).await {
-        Ok(changes) => changes.map_err(with_lines)?,
-        Err(_) => return Err(with_lines(anyhow!("it was not done within {limit:?}"))),
-    };
+    let changes = tried(step, about, end).await.map_err(|gave| match gave {
+        Gave::Hopeless(error) => with_lines(error),
+        Gave::TimedOut(why) => with_lines(anyhow!("it was not done within {limit:?}{why}")),
+    })?;
     let left = end.saturating_duration_since(Instant::now());
     let gave = until(
         left,
@@ -319,6 +350,62 @@ mod tests {
         assert_eq!(outcome.unchanged, BTreeSet::from(["a", "b", "d"]));
         let outcome = run(&graph, &steps, &journal, Duration::MAX, &Heard::default()).await?;
         assert!(outcome.changed.is_empty() && outcome.verdict().is_ok());
+        Ok(())
+    }
+
+    /// A step that comes up against something that passes, so many times; each time half of it is done.
+    struct Late(Mutex<u32>);
+
+    impl Step for Late {
+        type Seen = u32;
+
+        fn id(&self) -> Id {
+            "late"
+        }
+
+        fn limit(&self) -> Duration {
+            Duration::from_secs(60)
+        }
+
+        async fn observe(&self) -> Result<u32> {
+            Ok(*self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        }
+
+        fn diff(&self, left: &u32) -> Vec<Change> {
+            let all = [Change::new("make it"), Change::new("name it")];
+            all.into_iter().take((*left).min(2) as usize).collect()
+        }
+
+        async fn apply(&self, left: u32, _: About<'_>) -> Result<()> {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = left - 1;
+            let late = cause::Passing("etcdserver: request timed out".to_owned());
+            Err(anyhow::Error::from(late).context("cannot make it"))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_passes_by_itself_is_waited_for_and_told_once() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let journal = dir.path().join("journal");
+        let heard = Heard::default();
+        let brought = async |times, heard: &Heard| {
+            let steps: Vec<Box<dyn Planned>> = vec![Box::new(Late(Mutex::new(times)))];
+            let graph = Graph::new(steps.iter().map(|step| (step.id(), step.needs())))?;
+            run(&graph, &steps, &journal, Duration::MAX, heard).await
+        };
+        let outcome = brought(3, &heard).await?;
+        let changed = Change::words(&outcome.changed["late"]);
+        assert_eq!(changed, ["make it", "name it"]);
+        let heard = heard.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+        insta::assert_snapshot!(heard[..3].join("\n"), @r"
+        late: make it
+        late: name it
+        late: waiting: cannot make it: etcdserver: request timed out
+        ");
+        assert_eq!(heard.len(), 4, "{heard:?}");
+
+        let outcome = brought(u32::MAX, &Heard::default()).await?;
+        insta::assert_snapshot!(outcome.failed["late"], @"it was not done within 60s: cannot make it: etcdserver: request timed out");
         Ok(())
     }
 

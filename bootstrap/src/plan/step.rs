@@ -98,8 +98,12 @@ pub trait Planned: Send + Sync {
     fn limit(&self) -> Duration;
     /// What would have to be done.
     fn preview(&self) -> BoxFuture<'_, Result<Vec<Change>>>;
-    /// Looks, and does what has to be done; says what that was.
-    fn bring<'a>(&'a self, about: About<'a>) -> BoxFuture<'a, Result<Vec<Change>>>;
+    /// Looks, and does what has to be done; adds what that was to `made`, also where it fails.
+    fn bring<'a>(
+        &'a self,
+        about: About<'a>,
+        made: &'a mut Vec<Change>,
+    ) -> BoxFuture<'a, Result<()>>;
     /// See [`Step::ready`].
     fn ready(&self) -> BoxFuture<'_, Look<(), String>>;
     /// See [`Step::last_lines`].
@@ -123,17 +127,24 @@ impl<S: Step> Planned for S {
         async { Ok(self.diff(&self.observe().await?)) }.boxed()
     }
 
-    fn bring<'a>(&'a self, about: About<'a>) -> BoxFuture<'a, Result<Vec<Change>>> {
+    fn bring<'a>(
+        &'a self,
+        about: About<'a>,
+        made: &'a mut Vec<Change>,
+    ) -> BoxFuture<'a, Result<()>> {
         async move {
             let seen = self.observe().await?;
             let changes = self.diff(&seen);
-            if !changes.is_empty() {
-                for Change(words) in &changes {
-                    about.say(crate::event::Level::Doing, words.clone());
-                }
-                self.apply(seen, about).await?;
+            if changes.is_empty() {
+                return Ok(());
             }
-            Ok(changes)
+            for change in changes {
+                if !made.contains(&change) {
+                    about.say(crate::event::Level::Doing, change.0.clone());
+                    made.push(change);
+                }
+            }
+            self.apply(seen, about).await
         }
         .boxed()
     }

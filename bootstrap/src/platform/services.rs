@@ -78,8 +78,16 @@ impl Planned for ServiceStep {
         self.previewed().boxed()
     }
 
-    fn bring<'a>(&'a self, about: About<'a>) -> BoxFuture<'a, Result<Vec<Change>>> {
-        self.brought(about).boxed()
+    fn bring<'a>(
+        &'a self,
+        about: About<'a>,
+        made: &'a mut Vec<Change>,
+    ) -> BoxFuture<'a, Result<()>> {
+        async move {
+            made.extend(self.brought(about).await?);
+            Ok(())
+        }
+        .boxed()
     }
 
     fn ready(&self) -> BoxFuture<'_, Look<(), String>> {

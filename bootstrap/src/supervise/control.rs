@@ -95,6 +95,10 @@ fn stand(supervisor: Option<&Identity>, server: Option<Running>, state: Option<S
     }
 }
 
+/// It writes a few small files before it says that it is there, which a disk that is busy with much else puts
+/// off for long.
+const COMES_UP: Duration = Duration::from_secs(60);
+
 /// Starts the unit if it does not run, and anew if it runs otherwise than wanted.
 /// Says what was done; `None` when nothing had to be.
 ///
@@ -119,7 +123,7 @@ pub async fn start(unit: &Unit, launcher: &Launcher) -> Result<Option<String>> {
     unit.save()?;
     let mut child = spawn(launcher, &unit.run_dir)?;
     let gave = until(
-        Duration::from_secs(10),
+        COMES_UP,
         |_| {},
         || std::future::ready(supervisor_up(&unit.run_dir, &mut child)),
     )
@@ -128,8 +132,9 @@ pub async fn start(unit: &Unit, launcher: &Launcher) -> Result<Option<String>> {
         Ok(()) => Ok(Some(done.to_owned())),
         Err(Gave::Hopeless(error)) => Err(error),
         Err(Gave::TimedOut(_)) => bail!(
-            "the supervisor of {} did not come up in 10 s; see {}",
+            "the supervisor of {} did not come up in {} s; see {}",
             unit.name,
+            COMES_UP.as_secs(),
             Files::new(&unit.run_dir).supervisor_log().display()
         ),
     }

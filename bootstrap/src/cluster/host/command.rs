@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use tokio::process::Command;
 
-/// None of them takes long; importing an image takes the longest.
+/// None of them takes long.
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// Runs a program to its end; gives what it wrote.

@@ -122,6 +122,10 @@ impl Maker<'_> {
             ("trusted-ca-file", self.pki(AUTHORITY)),
             ("client-cert-auth", "true".into()),
             ("auto-compaction-retention", "1".into()),
+            // There is nobody to be elected beside it. What counts is that etcd gives requests up after 5 s and
+            // twice this: a disk that is slow, or busy with images, may need longer for one fsync.
+            ("heartbeat-interval", "500".into()),
+            ("election-timeout", "5000".into()),
             ("log-level", "warn".into()),
         ]);
         self.reads(&mut unit, &["etcd"], &[])?;

@@ -139,21 +139,31 @@ impl Recipe {
 /// # Errors
 /// When a file cannot be read, or the archive not be written.
 pub async fn archive(place: &Place, step: &str, images: Vec<(String, Recipe)>) -> Result<PathBuf> {
-    let file = place.data("images").join(format!("{step}.tar"));
-    let to = file.clone();
-    tokio::task::spawn_blocking(move || write(&images, &to)).await??;
+    let dir = folder(place)?;
+    let file = dir.join(format!("{step}.tar"));
+    let to = File::create(&file).with_context(|| format!("cannot make {}", file.display()))?;
+    tokio::task::spawn_blocking(move || write(&images, &dir, to)).await??;
     Ok(file)
 }
 
-/// Writes images as one archive, in which a layer that several of them have is once.
+/// Where a cluster's images are put together.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn folder(place: &Place) -> Result<PathBuf> {
+    let dir = place.data("images");
+    std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    Ok(dir)
+}
+
+/// Writes images as one archive, in which a layer that several of them have is once. Its parts are put
+/// together in `dir`.
 ///
 /// # Errors
 /// When a file cannot be read, or the archive not be written.
-pub fn write(images: &[(String, Recipe)], to: &Path) -> Result<()> {
-    let dir = to.parent().context("an archive lies in a folder")?;
-    std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+pub fn write(images: &[(String, Recipe)], dir: &Path, to: impl Write) -> Result<()> {
     let mut archive = Archive {
-        tar: Builder::new(BufWriter::new(File::create(to)?)),
+        tar: Builder::new(BufWriter::with_capacity(PIECE, to)),
         there: BTreeSet::new(),
     };
     let mut manifest = Vec::new();
@@ -168,14 +178,17 @@ pub fn write(images: &[(String, Recipe)], to: &Path) -> Result<()> {
     Ok(())
 }
 
+/// What is copied at a time, in bytes.
+const PIECE: usize = 1 << 18;
+
 /// Images in the making.
-struct Archive {
-    tar: Builder<BufWriter<File>>,
+struct Archive<W: Write> {
+    tar: Builder<BufWriter<W>>,
     /// The layers that are in it already.
     there: BTreeSet<String>,
 }
 
-impl Archive {
+impl<W: Write> Archive<W> {
     /// Adds one image, whose own layer is put together in a file; gives its line of the manifest.
     fn image(&mut self, reference: &str, recipe: &Recipe, own: &Path) -> Result<Value> {
         recipe.layer(BufWriter::new(File::create(own)?))?;
@@ -261,8 +274,8 @@ mod tests {
         let reference = recipe.reference()?;
         let (a, b) = (dir.path().join("a.tar"), dir.path().join("b.tar"));
         let images = [(reference.clone(), recipe.clone())];
-        write(&images, &a)?;
-        write(&images, &b)?;
+        write(&images, dir.path(), File::create(&a)?)?;
+        write(&images, dir.path(), File::create(&b)?)?;
         assert_eq!(std::fs::read(&a)?, std::fs::read(&b)?);
         let listed = std::process::Command::new("tar")
             .arg("-tf")
@@ -293,7 +306,8 @@ mod tests {
             Ok((recipe.reference()?, recipe))
         };
         let to = dir.path().join("both.tar");
-        write(&[image("one", "1")?, image("two", "2")?], &to)?;
+        let both = [image("one", "1")?, image("two", "2")?];
+        write(&both, dir.path(), File::create(&to)?)?;
         let listed = std::process::Command::new("tar")
             .arg("-tf")
             .arg(&to)

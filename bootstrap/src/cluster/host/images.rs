@@ -7,6 +7,7 @@ use anyhow::Result;
 
 use crate::cluster::host::command::run;
 use crate::cluster::host::image::{self, Recipe};
+use crate::cluster::host::import;
 use crate::cluster::host::steps::Known;
 use crate::event::{About, Level};
 use crate::plan::graph::Id;
@@ -41,7 +42,7 @@ impl Step for Images {
     }
 
     fn limit(&self) -> Duration {
-        Duration::from_secs(180)
+        import::LIMIT
     }
 
     async fn observe(&self) -> Result<Vec<String>> {
@@ -68,13 +69,10 @@ impl Step for Images {
             .filter(|(name, _)| missing.contains(name))
             .cloned()
             .collect();
-        let archive = image::archive(&self.known.place, self.id, wanted).await?;
         about.say(Level::Doing, "bring them into the cluster");
-        let socket = self.known.place.runtime_socket().display().to_string();
-        let file = archive.display().to_string();
-        let import = ["-a", &socket, "-n", "k8s.io", "images", "import", &file];
-        run("ctr", import).await?;
-        std::fs::remove_file(&archive)?;
-        Ok(())
+        let place = &self.known.place;
+        let dir = image::folder(place)?;
+        let make = move |to| image::write(&wanted, &dir, to);
+        import::import(&place.runtime_socket(), about, make).await
     }
 }

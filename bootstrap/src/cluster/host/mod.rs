@@ -8,6 +8,7 @@ pub mod configs;
 pub mod groups;
 pub mod image;
 pub mod images;
+mod import;
 pub mod leftovers;
 mod load_balancer;
 pub mod network;

@@ -20,6 +20,7 @@ use crate::cause;
 use crate::cluster::registry::address::Address;
 use crate::cluster::registry::login::login;
 use crate::cluster::registry::packed::{Layer, MANIFEST, Packed};
+use crate::wait::while_going;
 
 /// A registry says within this whether it has something, or is not to be counted on. Connecting has no limit
 /// of its own: two tries of it would end in the same moment, by other words.
@@ -158,7 +159,7 @@ impl Client {
         sending: impl Future<Output = Result<T, OciDistributionError>>,
         gone: &AtomicU64,
     ) -> Result<()> {
-        match while_going(sending, gone, SILENCE).await {
+        match while_going(sending, gone, SILENCE, drop).await {
             Some(Ok(_)) => Ok(()),
             Some(Err(error)) => Err(self.words("pushed", name, error.into())),
             None => Err(self.words("pushed", name, Failed::Stalled)),
@@ -214,27 +215,6 @@ impl Client {
     }
 }
 
-/// Waits for something that sends, as long as more of it goes: `gone` says how much has. Nothing when no
-/// more has gone for so long.
-async fn while_going<T>(
-    sending: impl Future<Output = T>,
-    gone: &AtomicU64,
-    silence: Duration,
-) -> Option<T> {
-    let mut sending = std::pin::pin!(sending);
-    let mut before = gone.load(Ordering::Relaxed);
-    loop {
-        if let Ok(done) = tokio::time::timeout(silence, &mut sending).await {
-            return Some(done);
-        }
-        let now = gone.load(Ordering::Relaxed);
-        if now == before {
-            return None;
-        }
-        before = now;
-    }
-}
-
 /// How it went wrong.
 enum Failed {
     Absent,
@@ -282,31 +262,4 @@ impl From<OciDistributionError> for Failed {
 fn reference(name: &str) -> Result<Reference> {
     name.parse()
         .with_context(|| format!("{name} names no image"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn what_goes_is_waited_for_and_what_stalls_is_not() {
-        let gone = AtomicU64::new(0);
-        let second = Duration::from_secs(1);
-        let piece = async || {
-            tokio::time::sleep(second).await;
-            gone.fetch_add(1, Ordering::Relaxed);
-        };
-        let slow = async {
-            for _ in 0..10 {
-                piece().await;
-            }
-        };
-        assert_eq!(while_going(slow, &gone, second * 2).await, Some(()));
-        let stalls = async {
-            piece().await;
-            std::future::pending::<()>().await;
-        };
-        assert_eq!(while_going(stalls, &gone, second * 2).await, None);
-        assert_eq!(gone.load(Ordering::Relaxed), 11);
-    }
 }
