@@ -111,7 +111,7 @@ test: ## All tests, against real servers
 	@$(TOOLCHAIN)/setup --quiet build
 	@$(MAKE) --no-print-directory -j2 setup-test test-build
 	@$(TOOLCHAIN)/selftest
-	@RUST_TEST_THREADS=$(TEST_THREADS) $(CARGO) test --locked --workspace --no-fail-fast
+	@RUST_TEST_THREADS=$(TEST_THREADS) CARGO=$(CARGO) tests/run --locked --workspace --no-fail-fast
 test-build: # compiles the tests without running them
 	@$(CARGO) test --locked --workspace --no-run
 selftest: ## The toolchain's own tests (seconds, no network)

@@ -63,30 +63,34 @@ async fn from_nothing_to_gitops_and_back() -> Result<()> {
     ensure!(tokio::task::block_in_place(|| first.wait())?.success());
 
     let as_wanted = bootstrap_kills::wanted(&platform).await?;
-    let before = platform.writes()?;
-    let again = ops.good(&[&["--json"], BOOTSTRAP].concat()).await?;
-    let outcome = again
-        .out
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let outcome = outcome.into_iter().find(|one| one["outcome"].is_object());
-    let outcome = outcome.with_context(|| again.said())?;
-    ensure!(
-        outcome["outcome"]["changed"] == serde_json::json!({}),
-        "{outcome}"
-    );
-    let plan = ops.run(&[BOOTSTRAP, &["--plan"]].concat()).await?;
-    ensure!(plan.code == 0, "{}", plan.said());
-    ensure!(platform.writes()? == before, "it wrote something");
+    again_it_writes_nothing(&platform)
+        .await
+        .context("run again")?;
 
-    namespaces_are_closed(&platform).await?;
-    it_watches_itself(&platform).await?;
-    a_backup_is_made(&platform).await?;
-    a_push_is_followed(&platform).await?;
-    bootstrap_login::the_cluster_decides_who_comes_in(&platform).await?;
-    what_is_wrong_is_said(&platform).await?;
-    bootstrap_broken::in_the_repository(&platform).await?;
-    bootstrap_broken::a_repository_of_ones_own(&platform).await?;
+    namespaces_are_closed(&platform)
+        .await
+        .context("namespaces are closed")?;
+    it_watches_itself(&platform)
+        .await
+        .context("it watches itself")?;
+    a_backup_is_made(&platform)
+        .await
+        .context("a backup is made")?;
+    a_push_is_followed(&platform)
+        .await
+        .context("a push is followed")?;
+    bootstrap_login::the_cluster_decides_who_comes_in(&platform)
+        .await
+        .context("the cluster decides who comes in")?;
+    what_is_wrong_is_said(&platform)
+        .await
+        .context("what is wrong is said")?;
+    bootstrap_broken::in_the_repository(&platform)
+        .await
+        .context("broken in the repository")?;
+    bootstrap_broken::a_repository_of_ones_own(&platform)
+        .await
+        .context("a repository of one's own")?;
 
     ops.good(&["destroy", "--yes"]).await?;
     ensure!(ops.home().join("data/postgresql").exists(), "data is kept");
@@ -94,6 +98,29 @@ async fn from_nothing_to_gitops_and_back() -> Result<()> {
     ops.good(&["destroy", "--yes", "--volumes"]).await?;
     ensure!(!ops.home().join("data/postgresql").exists());
     bootstrap_kills::all_end_the_same(&platform, &as_wanted).await
+}
+
+/// Where nothing has changed there is nothing to write, by the API server's own account.
+async fn again_it_writes_nothing(platform: &PlatformOf) -> Result<()> {
+    let before = platform.writes()?;
+    let again = platform
+        .ops
+        .good(&[&["--json"], BOOTSTRAP].concat())
+        .await?;
+    let mut lines = again
+        .out
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let outcome = lines.find(|one| one["outcome"].is_object());
+    let outcome = outcome.with_context(|| again.said())?;
+    ensure!(
+        outcome["outcome"]["changed"] == serde_json::json!({}),
+        "{outcome}"
+    );
+    let plan = platform.ops.run(&[BOOTSTRAP, &["--plan"]].concat()).await?;
+    ensure!(plan.code == 0, "{}", plan.said());
+    ensure!(platform.writes()? == before, "it wrote something");
+    Ok(())
 }
 
 async fn namespaces_are_closed(platform: &PlatformOf) -> Result<()> {
@@ -165,7 +192,13 @@ async fn it_watches_itself(platform: &PlatformOf) -> Result<()> {
         "argocd/redis",
         "git",
     ] {
-        ensure!(health(target).await? == "up", "{target}");
+        // A look that had to wait for a core is given up, and no outage of what it looked at.
+        wait_for(target, START, async || {
+            let now = health(target).await?;
+            ensure!(now == "up", "{now}");
+            Ok(())
+        })
+        .await?;
     }
     for (name, path, says) in [
         // Its module has no pages; its API answers.
@@ -173,8 +206,12 @@ async fn it_watches_itself(platform: &PlatformOf) -> Result<()> {
         ("minio", "/", "MinIO"),
         ("prometheus", "/api/v1/rules", "RequiredServiceDown"),
     ] {
-        let answer = page(name, path).await?;
-        ensure!(answer.contains(says), "{name}{path}: {answer}");
+        wait_for(name, START, async || {
+            let answer = page(name, path).await?;
+            ensure!(answer.contains(says), "{name}{path}: {answer}");
+            Ok(())
+        })
+        .await?;
     }
     platform.ops.good(&["services", "stop", "redis"]).await?;
     wait_for("the outage, and the alert of it", START, async || {
@@ -215,12 +252,13 @@ async fn a_backup_is_made(platform: &PlatformOf) -> Result<()> {
 /// A commit counts a moment after it was pushed, and is taken back as quickly; what somebody deletes
 /// comes back; without a login there is nothing, and history is not rewritten.
 async fn a_push_is_followed(platform: &PlatformOf) -> Result<()> {
-    let status = platform.ops.good(&["gitops", "status"]).await?;
-    ensure!(
-        status.out.matches("Healthy").count() == 8,
-        "{}",
-        status.said()
-    );
+    wait_for("all applications", START, async || {
+        let status = platform.ops.good(&["gitops", "status"]).await?;
+        let healthy = status.out.matches("Healthy").count();
+        ensure!(healthy == 8, "{}", status.said());
+        Ok(())
+    })
+    .await?;
     let login = platform.ops.good(&["--json", "gitops", "login"]).await?;
     let login: Value = serde_json::from_str(&login.out)?;
     let text = |key: &str| login["repository"][key].as_str().context("no login");
