@@ -5,6 +5,7 @@
 
 pub mod backoff;
 pub mod control;
+pub mod crashes;
 pub mod logs;
 pub mod server;
 pub mod state;

@@ -8,6 +8,7 @@ use crate::event::{About, Level};
 use crate::home::Home;
 use crate::services::ports;
 use crate::supervise::control::{self, Launcher};
+use crate::supervise::crashes::Crashes;
 use crate::supervise::logs;
 use crate::supervise::server::carries_mark;
 use crate::supervise::state::Phase;
@@ -50,10 +51,11 @@ pub async fn wait(
     excused: &[&str],
     about: About<'_>,
 ) -> Result<State> {
+    let crashes = Crashes::default();
     let gave = until(
         LIMIT,
         |why| about.say(Level::Waiting, format!("waiting: {why}")),
-        || look(unit, client, excused),
+        || look(unit, client, excused, &crashes),
     )
     .await;
     match gave {
@@ -66,15 +68,23 @@ pub async fn wait(
     }
 }
 
-async fn look(unit: &Unit, client: &Client, excused: &[&str]) -> Look<State, String> {
+async fn look(
+    unit: &Unit,
+    client: &Client,
+    excused: &[&str],
+    crashes: &Crashes,
+) -> Look<State, String> {
     match control::look(&unit.run_dir) {
         Ok(Some(standing)) if standing.phase == Phase::Stopped => {
             let why = standing.reason.unwrap_or_default();
             return Look::Hopeless(format!("stopped: {why}"));
         }
-        Ok(Some(standing)) if standing.restarts >= HOPELESS_CRASHES => {
-            let why = standing.reason.unwrap_or_default();
-            return Look::Hopeless(format!("crashed {} times: {why}", standing.restarts));
+        Ok(Some(standing)) => {
+            let crashes = crashes.since_first_look(standing.restarts);
+            if crashes >= HOPELESS_CRASHES {
+                let why = standing.reason.unwrap_or_default();
+                return Look::Hopeless(format!("crashed {crashes} times: {why}"));
+            }
         }
         Ok(_) => {}
         Err(error) => return Look::Hopeless(format!("cannot be looked at: {error:#}")),

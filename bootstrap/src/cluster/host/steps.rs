@@ -27,6 +27,7 @@ use crate::plan::graph::Id;
 use crate::plan::step::{Change, Planned, Step};
 use crate::programs::Programs;
 use crate::supervise::control;
+use crate::supervise::crashes::Crashes;
 use crate::supervise::logs;
 use crate::supervise::state::Phase;
 use crate::wait::Look;
@@ -58,6 +59,7 @@ pub fn all(known: &Arc<Known>) -> Result<Vec<Box<dyn Planned>>> {
             sandbox_image: sandbox_image.clone(),
             component,
             needs,
+            crashes: Crashes::default(),
         })
     };
     let addon = |id, text: &str, deployment| -> Result<Box<dyn Planned>> {
@@ -229,7 +231,12 @@ struct Process {
     sandbox_image: String,
     component: Component,
     needs: &'static [Id],
+    crashes: Crashes,
 }
+
+/// So many crashes while it is waited for mean that it cannot run. Their pauses add up to 6 s: by then what one
+/// of them needs of another, as the kubelet of containerd, is back.
+const HOPELESS_CRASHES: u32 = 6;
 
 impl Process {
     fn unit(&self, write: bool) -> Result<crate::supervise::unit::Unit> {
@@ -331,17 +338,16 @@ impl Step for Process {
 
     async fn ready(&self) -> Look<(), String> {
         match control::look(&self.known.place.home.run(&self.name())) {
-            Ok(Some(standing)) if standing.phase == Phase::Running && standing.restarts < 3 => {}
-            Ok(Some(standing)) if standing.restarts >= 3 => {
-                let reason = standing.reason.unwrap_or_default();
-                return Look::Hopeless(format!("it crashed {} times: {reason}", standing.restarts));
-            }
             Ok(Some(standing)) => {
-                return Look::NotYet(
-                    standing
-                        .reason
-                        .unwrap_or_else(|| "its process begins".to_owned()),
-                );
+                let crashes = self.crashes.since_first_look(standing.restarts);
+                let reason = standing.reason;
+                if crashes >= HOPELESS_CRASHES {
+                    let reason = reason.unwrap_or_default();
+                    return Look::Hopeless(format!("it crashed {crashes} times: {reason}"));
+                }
+                if standing.phase != Phase::Running {
+                    return Look::NotYet(reason.unwrap_or_else(|| "its process begins".to_owned()));
+                }
             }
             Ok(None) => return Look::Hopeless("its files are gone".to_owned()),
             Err(error) => return Look::Hopeless(format!("{error:#}")),
